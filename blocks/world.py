@@ -1,0 +1,82 @@
+"""The door from tasks to adapters: names in, ports out.
+
+Tasks take names (`environment: str`) and call `open_world` inside, so that their arguments stay hashable and their
+results persist. Tests call `use_world` to put in-memory twins in its place.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from domain.catalogue import Language
+from domain.environment import Environment
+from domain.ports import (
+    Applications,
+    Approvers,
+    Balancer,
+    Databases,
+    Forge,
+    Images,
+    Inbox,
+    Leases,
+    Ledger,
+    Notifier,
+    ObjectStore,
+    Runner,
+    Sources,
+    Target,
+    TrafficMetrics,
+)
+
+
+class World(Protocol):
+    """Everything outside, by role. Ports open when they are first asked for."""
+
+    @property
+    def language(self) -> Language: ...
+    @property
+    def ledger(self) -> Ledger: ...
+    @property
+    def leases(self) -> Leases: ...
+    @property
+    def applications(self) -> Applications: ...
+    @property
+    def inbox(self) -> Inbox: ...
+    @property
+    def approvers(self) -> Approvers: ...
+    @property
+    def notifier(self) -> Notifier: ...
+    @property
+    def sources(self) -> Sources: ...
+    @property
+    def runner(self) -> Runner: ...
+    @property
+    def store(self) -> ObjectStore: ...
+    @property
+    def images(self) -> Images: ...
+    @property
+    def databases(self) -> Databases: ...
+
+    def forge(self, name: str) -> Forge: ...
+    def environment(self, name: str) -> Environment: ...
+    def environments(self) -> list[Environment]: ...
+    def target(self, environment: str, site: str) -> Target: ...
+    def balancer(self, environment: str, site: str) -> Balancer: ...
+    def metrics(self, environment: str, site: str) -> TrafficMetrics: ...
+
+
+_opener: Callable[[], World] | None = None
+
+
+def use_world(opener: Callable[[], World] | None) -> None:
+    """Replace the world that `open_world` opens; None brings the real one back. For tests."""
+    global _opener
+    _opener = opener
+
+
+def open_world() -> World:
+    """Open the world of this process: the installation's, unless a test put another in its place."""
+    if _opener is not None:
+        return _opener()
+    from blocks.embedded_world import EmbeddedWorld
+
+    return EmbeddedWorld.open()

@@ -1,0 +1,1 @@
+"""Where and when things run: environments, the embedded stack, the webhook door, the command line."""

@@ -1,0 +1,213 @@
+"""What an application says of itself: `slipway.toml`, validated.
+
+Read by `ci` from the commit that it builds and packed into the bundle, so that `cd` obeys the file of that release and
+no other. An unknown key or a wrong type is a `ConfigError` that names file, key and what is allowed.
+"""
+
+import tomllib
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from domain.errors import ConfigError
+
+FILE = "slipway.toml"
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
+RelativePath = Annotated[str, Field(pattern=r"^(?!/)(?!.*(^|/)\.\.(/|$))[\w./-]+$")]
+HttpPath = Annotated[str, Field(pattern=r"^/[\w./?=&%-]*$")]
+Command = Annotated[tuple[str, ...], Field(min_length=1)]
+EnvironmentKey = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ApplicationPart(_Part):
+    """Who it is."""
+
+    name: Name
+    description: str = ""
+
+
+class BuildPart(_Part):
+    """How a commit becomes a bundle: locked wheels, then commands of the application's own."""
+
+    requirements: RelativePath = "requirements.lock"
+    commands: tuple[Command, ...] = ()
+    limit_s: Annotated[int, Field(ge=1, le=3600)] = 600
+
+
+class CheckPart(_Part):
+    """One check of `ci`; it passes when its command ends with 0 within its limit.
+
+    `database = true` gives it a throw-away PostgreSQL in `DATABASE_URL`.
+    """
+
+    name: Name
+    kind: Literal["unit", "integration"] = "unit"
+    command: Command
+    requirements: RelativePath | None = None
+    database: bool = False
+    limit_s: Annotated[int, Field(ge=1, le=3600)] = 300
+
+
+class ImagePart(_Part):
+    """The container image, built where a Docker engine answers."""
+
+    dockerfile: RelativePath = "Dockerfile"
+    base: str | None = None
+    limit_s: Annotated[int, Field(ge=1, le=3600)] = 900
+
+
+class ServicePart(_Part):
+    """How one instance starts. `{host}` and `{port}` in the command are replaced; SIGTERM ends it gracefully."""
+
+    command: Command
+    instances: Annotated[int, Field(ge=1, le=16)] = 2
+    environment: dict[EnvironmentKey, str] = {}
+    stop_limit_s: Annotated[int, Field(ge=1, le=600)] = 30
+
+
+class HealthPart(_Part):
+    """Where an instance says that it lives and that it may have traffic."""
+
+    live: HttpPath = "/healthz"
+    ready: HttpPath = "/readyz"
+    start_limit_s: Annotated[int, Field(ge=1, le=600)] = 60
+
+
+class DatabasePart(_Part):
+    """The application's database: the folder of its migrations and the command that applies them."""
+
+    migrations: RelativePath = "migrations"
+    migrate: Command
+    limit_s: Annotated[int, Field(ge=1, le=3600)] = 300
+
+
+class AcceptancePart(_Part):
+    """Tests of the running service, in the test environment; the entry is in `SLIPWAY_URL`, its name in `SLIPWAY_HOST`."""
+
+    command: Command
+    requirements: RelativePath | None = None
+    limit_s: Annotated[int, Field(ge=1, le=3600)] = 300
+
+
+class SmokePart(_Part):
+    """Read-only requests that a new site must answer with 200 before it counts as good."""
+
+    paths: Annotated[tuple[HttpPath, ...], Field(min_length=1)] = ("/",)
+
+
+class StepPart(_Part):
+    """One step of the canary: this share of the traffic, watched for this long."""
+
+    weight_percent: Annotated[int, Field(ge=1, le=99)]
+    watch_s: Annotated[int, Field(ge=5, le=86_400)]
+
+
+class RolloutPart(_Part):
+    """How production takes a release. The default watches for 15 minutes before full share.
+
+    `unclear_limit_s` is how long a person has to answer when traffic was too little to judge.
+    """
+
+    steps: Annotated[tuple[StepPart, ...], Field(min_length=1)] = (
+        StepPart(weight_percent=5, watch_s=180),
+        StepPart(weight_percent=20, watch_s=300),
+        StepPart(weight_percent=50, watch_s=420),
+    )
+    watch_after_s: Annotated[int, Field(ge=0, le=86_400)] = 900
+    unclear_limit_s: Annotated[int, Field(ge=10, le=86_400)] = 3600
+    drain_s: Annotated[int, Field(ge=0, le=600)] = 10
+    approval_limit_s: Annotated[int, Field(ge=10, le=604_800)] = 86_400
+
+    @model_validator(mode="after")
+    def _weights_rise(self) -> "RolloutPart":
+        weights = [step.weight_percent for step in self.steps]
+        if weights != sorted(set(weights)):
+            raise ValueError("steps must rise in weight_percent")
+        return self
+
+
+class ObjectivesPart(_Part):
+    """What the service promises; the judge compares with the live release, and with these where there is none.
+
+    `error_ratio_min_excess` and `latency_ratio_tolerance` are the smallest harm worth a rollback. `warm_up_s` is left
+    out of the latency judgement. `requests_min` is how many answers of the canary a step needs to be judged at all.
+    """
+
+    error_ratio_max: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    error_ratio_min_excess: Annotated[float, Field(ge=0, lt=1)] = 0.005
+    latency_p99_s_max: Annotated[float, Field(gt=0)] = 2.0
+    latency_ratio_tolerance: Annotated[float, Field(ge=1.01, le=10)] = 1.10
+    warm_up_s: Annotated[int, Field(ge=0, le=600)] = 60
+    requests_min: Annotated[int, Field(ge=1)] = 100
+
+
+class ApplicationFile(_Part):
+    """The whole of `slipway.toml`."""
+
+    application: ApplicationPart
+    build: BuildPart = BuildPart()
+    check: Annotated[tuple[CheckPart, ...], Field(min_length=1)]
+    image: ImagePart | None = None
+    service: ServicePart
+    health: HealthPart = HealthPart()
+    database: DatabasePart | None = None
+    acceptance: AcceptancePart | None = None
+    smoke: SmokePart = SmokePart()
+    rollout: RolloutPart = RolloutPart()
+    objectives: ObjectivesPart = ObjectivesPart()
+
+    @model_validator(mode="after")
+    def _check_names_differ(self) -> "ApplicationFile":
+        names = [check.name for check in self.check]
+        if len(names) != len(set(names)):
+            raise ValueError("two [[check]] tables have the same name")
+        return self
+
+
+def parse_application(text: str, *, file: str = FILE) -> ApplicationFile:
+    """Read the text of a `slipway.toml`.
+
+    Raises:
+        ConfigError: naming the file, each wrong key with what was found, and the keys or values allowed there.
+    """
+    try:
+        return ApplicationFile.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as exc:
+        raise ConfigError(f"{file} is not valid TOML: {exc}. Correct that line.") from exc
+    except ValidationError as exc:
+        problems = "; ".join(_explain_problem(dict(problem)) for problem in exc.errors()[:10])
+        raise ConfigError(f"{file}: {problems}. Correct these keys (docs/reference/slipway-toml.md).") from exc
+
+
+def _explain_problem(problem: dict[str, Any]) -> str:
+    where = ".".join(str(part) for part in problem["loc"]) or "the whole file"
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key '{where}' (allowed here: {', '.join(_keys_at(problem['loc'][:-1]))})"
+    if problem["type"] == "missing":
+        return f"key '{where}' is missing"
+    found = repr(problem.get("input"))[:80]
+    return f"key '{where}': {problem['msg']}, found {found}"
+
+
+def _keys_at(path: tuple[int | str, ...]) -> list[str]:
+    """List the keys of the table at `path`, by walking the models."""
+    model: Any = ApplicationFile
+    for part in path:
+        if isinstance(part, str) and isinstance(model, type) and issubclass(model, BaseModel):
+            model = _model_in(model.model_fields[part].annotation)
+    return sorted(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+
+
+def _model_in(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        found = _model_in(inner)
+        if found is not None:
+            return found
+    return None

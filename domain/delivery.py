@@ -1,0 +1,46 @@
+"""What a forge delivers: a push, as read from a verified webhook body.
+
+The adapters of the `Forge` port make these; the door stores the raw body first, whatever it says.
+"""
+
+from dataclasses import dataclass
+
+ZERO_SHA = "0" * 40
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """Commits arrived on a branch. `before` is all zeros for a new branch; `after` for a deleted one.
+
+    `pusher` is the login that the forge authenticated; `pusher_email` may be empty.
+    """
+
+    delivery_id: str
+    repository: str
+    branch: str
+    before: str
+    after: str
+    pusher: str
+    pusher_email: str = ""
+
+    @property
+    def is_deletion(self) -> bool:
+        return self.after.strip("0") == ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """A genuine delivery that starts nothing, and why: a ping, a tag, another branch, a deletion."""
+
+    delivery_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One commit between two releases, for people to read."""
+
+    sha: str
+    author: str
+    author_email: str
+    title: str

@@ -1,0 +1,313 @@
+"""The roles that the outside world plays for us, as protocols.
+
+`blocks/` fulfils each with an adapter for the real thing and an in-memory twin; one contract suite in
+`tests/contracts/` runs on both. Tasks open ports by name through `blocks.world.open_world`.
+
+Every method may raise `TransientError` (ask again), `ConfigError` (a setting is wrong) and nothing vendor-specific.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from domain.delivery import Commit, Ignored, Push
+from domain.ledger import Entry, Event
+from domain.release import Image, Manifest
+from domain.service import Arm, Instance, Outcome, ServiceSpec
+from domain.traffic import Counters
+
+
+class Ledger(Protocol):
+    """The append-only, hash-chained record. Appending twice with one key returns the first entry."""
+
+    def append(self, event: Event) -> Entry: ...
+
+    def entries(
+        self,
+        *,
+        kinds: Collection[str] = (),
+        application: str = "",
+        environment: str = "",
+        release: str = "",
+        run: str = "",
+        after: int = 0,
+        limit: int = 10_000,
+        newest_first: bool = False,
+    ) -> list[Entry]:
+        """Read entries that match every filter given, oldest first unless told otherwise."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A lock with an owner and an end."""
+
+    name: str
+    owner: str
+    expires_at: datetime
+
+
+class Leases(Protocol):
+    """Locks that expire. A refusal is a `TransientError` that prints owner and expiry."""
+
+    def acquire(self, name: str, *, owner: str, ttl_s: float) -> Lease:
+        """Take or renew the lease; the same owner may take it again."""
+        ...
+
+    def release(self, name: str, *, owner: str) -> None:
+        """Give the lease back; not holding it is no error."""
+        ...
+
+    def held(self) -> list[Lease]:
+        """List leases that have not expired."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """A registered application. `forge` is `gitea` or `github`; the webhook's secret is kept apart."""
+
+    name: str
+    forge: str
+    repository: str
+    url: str
+    branch: str = "main"
+
+
+class Applications(Protocol):
+    """The register of applications; secrets encrypted at rest."""
+
+    def add(self, application: Application, *, webhook_secret: str) -> None: ...
+
+    def get(self, name: str) -> Application:
+        """Raises: ConfigError that lists the names known."""
+        ...
+
+    def find(self, *, forge: str, repository: str) -> Application | None: ...
+
+    def list(self) -> list[Application]: ...
+
+    def webhook_secret(self, name: str) -> str: ...
+
+
+class Forge(Protocol):
+    """A Git forge's webhooks."""
+
+    def is_genuine(self, *, headers: Mapping[str, str], body: bytes, secret: str) -> bool:
+        """Check the signature over the raw body, in constant time. Header names are lower-case."""
+        ...
+
+    def delivery_id(self, headers: Mapping[str, str]) -> str:
+        """The forge's id of this delivery. Raises: ConfigError where the header is missing."""
+        ...
+
+    def read_push(self, *, headers: Mapping[str, str], body: bytes) -> Push | Ignored:
+        """Read a verified body. Raises: ConfigError where it is not what this forge sends."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A raw webhook delivery in the inbox. `status` is `waiting`, `started`, `ignored` or `refused`."""
+
+    id: int
+    forge: str
+    repository: str
+    delivery_id: str
+    headers: Mapping[str, str]
+    body: bytes
+    received_at: datetime
+    status: str = "waiting"
+    note: str = ""
+
+
+class Inbox(Protocol):
+    """Deliveries, durable before they are answered. The same (forge, repository, delivery id) is stored once."""
+
+    def store(self, *, forge: str, repository: str, delivery_id: str, headers: Mapping[str, str], body: bytes) -> bool:
+        """Keep a delivery; True when it is new, False when it was there already."""
+        ...
+
+    def waiting(self, *, limit: int = 50) -> list[Delivery]: ...
+
+    def settle(self, id: int, *, status: str, note: str = "") -> None: ...
+
+
+class Sources(Protocol):
+    """Git repositories, through cached mirrors."""
+
+    def fetch(self, application: str, url: str) -> None:
+        """Bring the mirror up to date."""
+        ...
+
+    def checkout(self, application: str, commit: str, directory: Path) -> None:
+        """Write exactly this commit's files. Raises: ConfigError where the commit does not exist."""
+        ...
+
+    def commits(self, application: str, *, base: str | None, head: str, limit: int = 50) -> list[Commit]:
+        """List commits in `base..head`, newest first; all of `head`'s where base is None or unknown."""
+        ...
+
+    def commit_time(self, application: str, commit: str) -> int:
+        """Seconds since 1970 of the commit: the clock of reproducible builds."""
+        ...
+
+
+class Runner(Protocol):
+    """Runs other people's commands: not as our user where that is possible, and never with our environment."""
+
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        directory: Path,
+        environment: Mapping[str, str],
+        limit_s: float,
+        log: Path | None = None,
+    ) -> Outcome:
+        """Run to the end or to the limit, then end every child. The environment given is the whole environment
+        besides what the runner's own allow-list passes on. Output goes to `log`; its end into the outcome."""
+        ...
+
+    def hand_over(self, directory: Path) -> None:
+        """Make a folder and all in it the runner's user's own, so that commands may write there."""
+        ...
+
+
+class ObjectStore(Protocol):
+    """Blobs by key, verified by SHA-256 on the way in and out."""
+
+    def put(self, key: str, path: Path, *, sha256: str) -> None:
+        """Store a file under a key; storing the same bytes again is no error. Raises: InvariantError on other bytes."""
+        ...
+
+    def get(self, key: str, path: Path, *, sha256: str) -> None:
+        """Fetch a file. Raises: ConfigError where there is none, InvariantError where its bytes differ from sha256."""
+        ...
+
+    def exists(self, key: str) -> bool: ...
+
+
+class Images(Protocol):
+    """Container images, by digest."""
+
+    def is_available(self) -> bool:
+        """Whether an engine and a registry answer."""
+        ...
+
+    def build(self, directory: Path, *, dockerfile: str, repository: str, build_arguments: Mapping[str, str], limit_s: float) -> Image:
+        """Build, push, and name the image by the digest that the registry gave."""
+        ...
+
+    def pull(self, image: Image) -> None: ...
+
+
+class Target(Protocol):
+    """A place that runs releases: processes here, containers or pods elsewhere."""
+
+    def prepare(self, manifest: Manifest) -> None:
+        """Bring a release's bytes here and install them, off-line and verified; doing it again is free."""
+        ...
+
+    def verify(self, manifest: Manifest) -> None:
+        """Compare what is installed with what was pinned. Raises: InvariantError naming the first difference."""
+        ...
+
+    def read_file(self, manifest: Manifest, path: str) -> str:
+        """Read a text file of the prepared release, such as its `slipway.toml`."""
+        ...
+
+    def run(self, manifest: Manifest, command: Sequence[str], *, environment: Mapping[str, str], limit_s: float, requirements: str | None = None) -> Outcome:
+        """Run a command of the release to its end, beside its instances: migrations, acceptance tests.
+        `requirements` names a lock of the release to install beside it first, off-line."""
+        ...
+
+    def start(self, spec: ServiceSpec) -> list[Instance]:
+        """Start the instances of a prepared release, at least once and never twice; verified before."""
+        ...
+
+    def stop(self, application: str, release: str) -> None:
+        """End a release's instances gracefully; none running is no error."""
+        ...
+
+    def instances(self, application: str) -> list[Instance]:
+        """List what really runs, of every release."""
+        ...
+
+    def log_tail(self, application: str, release: str, *, lines: int = 40) -> str:
+        """The last lines that its instances wrote."""
+        ...
+
+
+class Balancer(Protocol):
+    """The load balancer of one site."""
+
+    def route(self, application: str, arms: Sequence[Arm]) -> None:
+        """Make these arms, and no others, receive the application's traffic; returns once it is in force."""
+        ...
+
+    def routes(self, application: str) -> list[Arm]:
+        """Read what is in force."""
+        ...
+
+    def entry(self, application: str) -> tuple[str, str]:
+        """The URL of the entry and the Host header that reaches the application through it."""
+        ...
+
+
+class TrafficMetrics(Protocol):
+    """What the load balancer counted."""
+
+    def read(self, application: str) -> dict[str, Counters]:
+        """Read the counters of every release that has some, by the first 12 digits of its digest."""
+        ...
+
+
+class Databases(Protocol):
+    """A PostgreSQL server's databases: one, with a role of its own, for each application and environment."""
+
+    def ensure(self, application: str, environment: str) -> None: ...
+
+    def url(self, application: str, environment: str) -> str:
+        """The connection URL, with its password: never log it."""
+        ...
+
+    def throwaway(self, directory: Path) -> AbstractContextManager[str]:
+        """A fresh server in `directory`, gone afterwards; yields its URL."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Approver:
+    """A person who may decide. `logins` are forge log-ins and e-mail addresses that are the same person."""
+
+    name: str
+    roles: tuple[str, ...] = ("approver",)
+    logins: tuple[str, ...] = ()
+
+
+class Approvers(Protocol):
+    """Who may decide, and the proof that it was they."""
+
+    def enrol(self, approver: Approver) -> str:
+        """Register a person; returns the provisioning URI with the seed, to be shown once."""
+        ...
+
+    def get(self, name: str) -> Approver | None: ...
+
+    def list(self) -> list[Approver]: ...
+
+    def revoke(self, name: str) -> None: ...
+
+    def use_code(self, name: str, code: str) -> str:
+        """Check a one-time code and use it up: `ok`, `unknown`, `wrong` or `used`."""
+        ...
+
+
+class Notifier(Protocol):
+    """Tells people. A message that can't be sent is a `TransientError`; callers record it and go on."""
+
+    def send(self, subject: str, body: str) -> None: ...

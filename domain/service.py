@@ -1,0 +1,79 @@
+"""A release at work on one site: what to start, what runs, and who gets which share of the traffic."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from domain.release import short
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSpec:
+    """What a target needs to start the instances of one release.
+
+    `environment` holds the variables of the process, secrets included: never log it.
+    """
+
+    application: str
+    release: str
+    command: tuple[str, ...]
+    instances: int
+    environment: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    stop_limit_s: int = 30
+    start_limit_s: int = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One process (container, pod) of a release. `state` is `running`, `starting`, `stopped` or `failed`."""
+
+    application: str
+    release: str
+    index: int
+    url: str
+    state: str
+    pid: int | None = None
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One release behind the load balancer: its share and its addresses (`http://host:port`)."""
+
+    release: str
+    weight_percent: int
+    addresses: tuple[str, ...]
+    health_path: str = "/healthz"
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One HTTP answer: `status` 0 means that there was none, and `error` says why."""
+
+    url: str
+    status: int
+    seconds: float
+    error: str = ""
+
+    @property
+    def is_ok(self) -> bool:
+        return self.status == 200
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a command ended. `tail` is the end of its output, both streams, at most some tens of lines."""
+
+    exit_code: int
+    seconds: float
+    tail: str = ""
+    timed_out: bool = False
+
+    @property
+    def is_ok(self) -> bool:
+        return self.exit_code == 0 and not self.timed_out
+
+
+def service_name(application: str, release: str) -> str:
+    """Name a release of an application where names must be short: `helpdesk-0123456789ab`."""
+    return f"{application}-{short(release)}"

@@ -1,0 +1,1 @@
+"""What users read, by noun: each module has `TEXTS`, a key to (English, Chinese), filled in by `str.format`."""

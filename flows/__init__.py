@@ -1,0 +1,1 @@
+"""The processes a person would name: order, waiting, and every branch between effects."""

@@ -7,14 +7,22 @@ no other. An unknown key or a wrong type is a `ConfigError` that names file, key
 import tomllib
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from domain.errors import ConfigError
 
 FILE = "slipway.toml"
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
-RelativePath = Annotated[str, Field(pattern=r"^(?!/)(?!.*(^|/)\.\.(/|$))[\w./-]+$")]
+
+
+def _stays_inside(path: str) -> str:
+    if ".." in path.split("/"):
+        raise ValueError("must stay inside the repository")
+    return path
+
+
+RelativePath = Annotated[str, Field(pattern=r"^\w[\w./-]*$"), AfterValidator(_stays_inside)]
 HttpPath = Annotated[str, Field(pattern=r"^/[\w./?=&%-]*$")]
 Command = Annotated[tuple[str, ...], Field(min_length=1)]
 EnvironmentKey = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]

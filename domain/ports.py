@@ -198,7 +198,9 @@ class Images(Protocol):
         """Whether an engine and a registry answer."""
         ...
 
-    def build(self, directory: Path, *, dockerfile: str, repository: str, build_arguments: Mapping[str, str], limit_s: float) -> Image:
+    def build(
+        self, directory: Path, *, dockerfile: str, repository: str, build_arguments: Mapping[str, str], limit_s: float
+    ) -> Image:
         """Build, push, and name the image by the digest that the registry gave."""
         ...
 
@@ -220,7 +222,15 @@ class Target(Protocol):
         """Read a text file of the prepared release, such as its `slipway.toml`."""
         ...
 
-    def run(self, manifest: Manifest, command: Sequence[str], *, environment: Mapping[str, str], limit_s: float, requirements: str | None = None) -> Outcome:
+    def run(
+        self,
+        manifest: Manifest,
+        command: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        limit_s: float,
+        requirements: str | None = None,
+    ) -> Outcome:
         """Run a command of the release to its end, beside its instances: migrations, acceptance tests.
         `requirements` names a lock of the release to install beside it first, off-line."""
         ...

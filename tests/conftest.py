@@ -1,0 +1,50 @@
+"""What every layer of tests may ask for: a folder that children of other users can enter, a real PostgreSQL."""
+
+import shutil
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from blocks.identity import ensure_users
+from blocks.installation import Users
+from blocks.postgres_server import runnable_binaries, throwaway_server
+
+
+@pytest.fixture(scope="session")
+def users() -> Users:
+    """The unprivileged users when root (made if missing), all None otherwise."""
+    return ensure_users()
+
+
+@pytest.fixture(scope="session")
+def open_tmp_root() -> Generator[Path]:
+    """A short folder for the session that unprivileged users can enter; pytest's own is closed to them."""
+    folder = Path(tempfile.mkdtemp(prefix="slipway-test-", dir="/tmp"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def open_tmp(open_tmp_root: Path) -> Path:
+    """A fresh folder that unprivileged users can enter, short enough for UNIX sockets."""
+    folder = Path(tempfile.mkdtemp(dir=open_tmp_root))
+    folder.chmod(0o755)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def postgres_bin(users: Users, open_tmp_root: Path) -> Path:
+    """The folder with PostgreSQL's binaries, runnable by `users.database`."""
+    return runnable_binaries(users.database, copy_to=open_tmp_root / "binaries")
+
+
+@pytest.fixture(scope="session")
+def postgres(users: Users, postgres_bin: Path, open_tmp_root: Path) -> Generator[str]:
+    """The superuser URL of a real, throw-away PostgreSQL. One for the session: make a database of your own in it."""
+    folder = open_tmp_root / "postgres"
+    folder.mkdir()
+    with throwaway_server(folder, bin=postgres_bin, user=users.database) as url:
+        yield url

@@ -95,7 +95,7 @@ class DatabasePart(_Part):
 
 
 class AcceptancePart(_Part):
-    """Tests of the running service, in the test environment; the entry is in `SLIPWAY_URL`, its name in `SLIPWAY_HOST`."""
+    """Tests of the running service, in the test environment; `SLIPWAY_URL` is the entry, `SLIPWAY_HOST` its name."""
 
     command: Command
     requirements: RelativePath | None = None

@@ -1,7 +1,7 @@
 """The catalogue of what users read: forms, verdicts, alerts, reports; English and Chinese.
 
-A key names its noun first (`approval.title`), and its texts stand in `domain/texts/<noun>.py`. The language is a setting
-of the installation and is handed in; nothing here knows it.
+A key names its noun first (`approval.title`), and its texts stand in `domain/texts/<noun>.py`. The language is a
+setting of the installation and is handed in; nothing here knows it.
 """
 
 import importlib

@@ -1,0 +1,39 @@
+"""Real parts that several contract suites need."""
+
+from collections.abc import Generator
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from blocks.ledger_schema import install_schema
+from blocks.postgres_session import PostgresSession
+
+
+def _url_of_database(url: str, database: str) -> str:
+    return psycopg.conninfo.make_conninfo(url, dbname=database)
+
+
+@pytest.fixture(scope="session")
+def ledger_url(postgres: str) -> str:
+    """A superuser's URL of a database with ledger and desk installed."""
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE slipway_ledger")
+    url = _url_of_database(postgres, "slipway_ledger")
+    install_schema(url)
+    install_schema(url)  # a second `up` changes nothing
+    return url
+
+
+@pytest.fixture
+def ledger_session(ledger_url: str, postgres: str) -> Generator[PostgresSession]:
+    """A session with the role that Slipway uses, on empty tables."""
+    with psycopg.connect(ledger_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("ALTER ROLE slipway PASSWORD 'for-tests'"))
+        connection.execute("ALTER TABLE ledger.event DISABLE TRIGGER ALL")
+        connection.execute("DELETE FROM ledger.event")
+        connection.execute("ALTER TABLE ledger.event ENABLE TRIGGER ALL")
+        connection.execute("TRUNCATE desk.delivery, desk.application, desk.approver, desk.used_code, desk.lease")
+    session = PostgresSession(psycopg.conninfo.make_conninfo(ledger_url, user="slipway", password="for-tests"))
+    yield session
+    session.close()

@@ -1,0 +1,175 @@
+"""The real world of one installation: ports opened from its files, its databases and its Prefect blocks.
+
+What must work while Prefect is away (the door's inbox, the ledger, the approvers) is opened from the installation
+alone. What a team may exchange or tune (targets, load balancers, metrics, notifier, store, runner) is a Prefect block
+that an environment names, so that an edit in the UI takes effect with the next run.
+"""
+
+from functools import cache, cached_property
+from typing import Any, cast
+
+import yaml
+from prefect.blocks.core import Block
+from pydantic import ValidationError
+
+from blocks.applications_postgres import PostgresApplications
+from blocks.approvers_postgres import PostgresApprovers
+from blocks.inbox_postgres import PostgresInbox
+from blocks.installation import Installation, read_installation, read_secret
+from blocks.leases_postgres import PostgresLeases
+from blocks.ledger_postgres import PostgresLedger
+from blocks.postgres_session import PostgresSession, ledger_session
+from blocks.seal import SEAL_SECRET, Seal
+from domain.catalogue import Language
+from domain.environment import Environment
+from domain.errors import ConfigError
+from domain.ports import (
+    Applications,
+    Approvers,
+    Balancer,
+    Databases,
+    Forge,
+    Images,
+    Inbox,
+    Leases,
+    Ledger,
+    Notifier,
+    ObjectStore,
+    Runner,
+    Sources,
+    Target,
+    TrafficMetrics,
+)
+
+
+_opened: "EmbeddedWorld | None" = None
+
+
+class EmbeddedWorld:
+    """Fulfils `blocks.world.World` for an installation."""
+
+    def __init__(self, installation: Installation) -> None:
+        self.installation = installation
+
+    @classmethod
+    def open(cls) -> "EmbeddedWorld":
+        """Open the world of this process's installation, once."""
+        global _opened
+        installation = read_installation()
+        if _opened is None or _opened.installation is not installation:
+            _opened = cls(installation)
+        return _opened
+
+    @property
+    def language(self) -> Language:
+        return self.installation.language
+
+    @cached_property
+    def _session(self) -> PostgresSession:
+        return ledger_session(self.installation)
+
+    @cached_property
+    def _seal(self) -> Seal:
+        return Seal(read_secret(SEAL_SECRET, state=self.installation.state))
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        return PostgresLedger(self._session)
+
+    @cached_property
+    def leases(self) -> Leases:
+        return PostgresLeases(self._session)
+
+    @cached_property
+    def applications(self) -> Applications:
+        return PostgresApplications(self._session, self._seal)
+
+    @cached_property
+    def inbox(self) -> Inbox:
+        return PostgresInbox(self._session)
+
+    @cached_property
+    def approvers(self) -> Approvers:
+        return PostgresApprovers(self._session, self._seal)
+
+    @cached_property
+    def notifier(self) -> Notifier:
+        from blocks.notifier_mailbox import open_notifier
+
+        return open_notifier(self.installation)
+
+    @cached_property
+    def sources(self) -> Sources:
+        return cast(Sources, _load("slipway-git-sources/main"))
+
+    @cached_property
+    def runner(self) -> Runner:
+        return cast(Runner, _load("slipway-local-runner/main"))
+
+    @cached_property
+    def store(self) -> ObjectStore:
+        return cast(ObjectStore, _load("slipway-s3-object-store/main"))
+
+    @cached_property
+    def images(self) -> Images:
+        return cast(Images, _load("slipway-docker-images/main"))
+
+    @cached_property
+    def databases(self) -> Databases:
+        return cast(Databases, _load("slipway-postgres-databases/main"))
+
+    def forge(self, name: str) -> Forge:
+        from blocks.forge_gitea import GiteaForge
+        from blocks.forge_github import GitHubForge
+
+        forges: dict[str, type[Forge]] = {"gitea": GiteaForge, "github": GitHubForge}
+        if name not in forges:
+            raise ConfigError(f"No forge named '{name}'. Use one of: {', '.join(sorted(forges))}.")
+        return forges[name]()
+
+    def environments(self) -> list[Environment]:
+        """Read every environment of the installation, in the order in which releases take them."""
+        order = {name: place for place, name in enumerate(("development", "test", "staging", "production"))}
+        found = [
+            self._read_environment(path.stem) for path in (self.installation.state / "environments").glob("*.yaml")
+        ]
+        return sorted(found, key=lambda environment: (order.get(environment.name, len(order)), environment.name))
+
+    def environment(self, name: str) -> Environment:
+        if not (self.installation.state / "environments" / f"{name}.yaml").is_file():
+            names = ", ".join(environment.name for environment in self.environments())
+            raise ConfigError(f"No environment named '{name}'. Use one of: {names}.")
+        return self._read_environment(name)
+
+    def target(self, environment: str, site: str) -> Target:
+        return cast(Target, _load(self._site(environment, site).target))
+
+    def balancer(self, environment: str, site: str) -> Balancer:
+        return cast(Balancer, _load(self._site(environment, site).balancer))
+
+    def metrics(self, environment: str, site: str) -> TrafficMetrics:
+        return cast(TrafficMetrics, _load(self._site(environment, site).metrics))
+
+    def _site(self, environment: str, site: str) -> Any:
+        sites = {known.name: known for known in self.environment(environment).sites}
+        if site not in sites:
+            raise ConfigError(f"No site named '{site}' in {environment}. Use one of: {', '.join(sites)}.")
+        return sites[site]
+
+    def _read_environment(self, name: str) -> Environment:
+        path = self.installation.state / "environments" / f"{name}.yaml"
+        try:
+            return Environment.model_validate(yaml.safe_load(path.read_text()))
+        except (yaml.YAMLError, ValidationError) as exc:
+            raise ConfigError(f"{path.name} does not describe an environment: {str(exc)[:256]}. Correct it.") from exc
+
+
+@cache
+def _load(reference: str) -> Block:
+    """Load a block document by `type-slug/name`, once in a process: a run sees one state of its settings."""
+    import blocks.register  # noqa: F401 - the classes must be known before a document can be dispatched to one
+
+    try:
+        return cast(Block, Block.load(reference))
+    except ValueError as exc:
+        raise ConfigError(f"No Prefect block '{reference}'. Run `slipway up`, which registers it.") from exc

@@ -1,0 +1,182 @@
+"""Approvals: what is shown, what it is bound to, and whether an answer counts.
+
+An approval is a record, not a sleeping process: it holds the hash of what was shown, and `cd` compares again on waking.
+Silence is no. Called by `flows/cd.py` and `flows/rollback.py` through `tasks/approval.py`.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from domain.canonical import digest_of
+from domain.catalogue import Language, say
+from domain.delivery import Commit
+from domain.ports import Approver
+from domain.release import short
+
+Refusal = Literal["unknown", "role", "self", "wrong", "used", "bypassed", "malformed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One thing that was proven before: in which environment, what, how it ended and how long it took."""
+
+    environment: str
+    what: str
+    result: str
+    milliseconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One setting that differs between the live release and the new one; empty where it is not set."""
+
+    key: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Everything that an approver is shown and agrees to. `live` is empty where nothing is live yet."""
+
+    application: str
+    environment: str
+    release: str
+    commit: str
+    live: str
+    requester: str
+    commits: tuple[Commit, ...]
+    configuration: tuple[Difference, ...]
+    migrations: tuple[str, ...]
+    evidence: tuple[Evidence, ...]
+    image: str = ""
+
+    @property
+    def hash(self) -> str:
+        """What an approval is bound to: any change in what was shown changes it."""
+        return digest_of(_as_json(asdict(self)))
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _as_json(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, list | tuple):
+        return [_as_json(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+    return value
+
+
+def judge_person(approver: Approver | None, *, role: str, requesters: Collection[str]) -> Refusal | None:
+    """Decide whether this person may decide at all; None when they may.
+
+    Args:
+        approver: the enrolled person, None where the name is unknown.
+        role: what the decision takes; an administrator has every role.
+        requesters: names, log-ins and e-mail addresses of those who asked; compared without case.
+    """
+    if approver is None:
+        return "unknown"
+    if role not in approver.roles and "administrator" not in approver.roles:
+        return "role"
+    identities = {identity.casefold() for identity in (approver.name, *approver.logins)}
+    if identities & {requester.casefold() for requester in requesters if requester}:
+        return "self"
+    return None
+
+
+def compare_configuration(before: dict[str, Any] | None, after: dict[str, Any]) -> tuple[Difference, ...]:
+    """List the settings of `slipway.toml` that differ, by dotted key; all of them against an empty file."""
+    old, new = _flatten(before or {}), _flatten(after)
+    return tuple(
+        Difference(key=key, before=old.get(key, ""), after=new.get(key, ""))
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key, "") != new.get(key, "")
+    )
+
+
+def _flatten(value: Any, prefix: str = "") -> dict[str, str]:
+    if isinstance(value, dict):
+        flat: dict[str, str] = {}
+        for key, item in value.items():  # pyright: ignore[reportUnknownVariableType]
+            flat.update(_flatten(item, f"{prefix}.{key}" if prefix else str(key)))  # pyright: ignore[reportUnknownArgumentType]
+        return flat
+    if isinstance(value, list | tuple) and any(isinstance(item, dict) for item in value):  # pyright: ignore[reportUnknownVariableType]
+        return _flatten({str(index): item for index, item in enumerate(value)}, prefix)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    return {prefix: str(value)}
+
+
+def explain_request(
+    shown: Shown, *, deadline: str, refusal: str = "", report_url: str = "", language: Language = "en"
+) -> str:
+    """Render the form's description: what, which digest, what differs, what was proven, what each answer does.
+
+    Args:
+        shown: what the approval binds.
+        deadline: when silence becomes no, as people read it.
+        refusal: why the answer before did not count; empty at the first asking.
+        report_url: where the long report is, empty where there is none.
+    """
+    heading = say("approval.heading", language=language, application=shown.application, environment=shown.environment)
+    parts = [f"## {heading}"]
+    if refusal:
+        parts.append(f"> **{say('approval.asked_again', language=language)}** {refusal}")
+    parts.append(_facts_table(shown, deadline=deadline, language=language))
+    parts.append(_differences(shown, language=language))
+    parts.append(_evidence_table(shown.evidence, language=language))
+    if report_url:
+        parts.append(f"[{say('approval.report', language=language)}]({report_url})")
+    parts.append(say("approval.consequences", language=language, environment=shown.environment, deadline=deadline))
+    return "\n\n".join(parts)
+
+
+def _facts_table(shown: Shown, *, deadline: str, language: Language) -> str:
+    rows = [
+        ("approval.release", f"`{shown.release}`"),
+        ("approval.commit", f"`{short(shown.commit)}`"),
+        ("approval.image", f"`{shown.image}`" if shown.image else "–"),
+        ("approval.live", f"`{short(shown.live)}`" if shown.live else say("approval.nothing_live", language=language)),
+        ("approval.requester", escape(shown.requester) or "–"),
+        ("approval.deadline", deadline),
+    ]
+    body = "\n".join(f"| {say(key, language=language)} | {value} |" for key, value in rows)
+    return f"| | |\n| --- | --- |\n{body}"
+
+
+def _differences(shown: Shown, *, language: Language) -> str:
+    lines = [f"### {say('approval.differences', language=language)}"]
+    commits = [f"`{short(c.sha)}` {escape(c.title)} ({escape(c.author)})" for c in shown.commits[:15]]
+    settings = [f"`{d.key}`: {code(d.before)} → {code(d.after)}" for d in shown.configuration[:15]]
+    migrations = [f"`{name}`" for name in shown.migrations[:15]]
+    for key, found, total in (
+        ("approval.commits", commits, len(shown.commits)),
+        ("approval.configuration", settings, len(shown.configuration)),
+        ("approval.migrations", migrations, len(shown.migrations)),
+    ):
+        title = f"**{say(key, language=language)}** ({total})"
+        more = [f"… +{total - len(found)}"] if total > len(found) else []
+        lines.append("\n".join([title, "", *(f"- {item}" for item in [*found, *more] or ["–"])]))
+    return "\n\n".join(lines)
+
+
+def _evidence_table(evidence: Sequence[Evidence], *, language: Language) -> str:
+    head = " | ".join(
+        say(f"approval.{column}", language=language) for column in ("environment", "proof", "result", "seconds")
+    )
+    rows = "\n".join(
+        f"| {item.environment} | {escape(item.what)} | {item.result} | {item.milliseconds / 1000:.1f} |"
+        for item in evidence
+    )
+    return f"### {say('approval.proven', language=language)}\n\n| {head} |\n| --- | --- | --- | ---: |\n{rows}"
+
+
+def escape(text: str) -> str:
+    """Make foreign text safe inside a markdown table: no markup, no line breaks, at most 160 characters."""
+    cleaned = " ".join(text.split())[:160]
+    for sign in "\\`*_[]<>|#!":
+        cleaned = cleaned.replace(sign, f"\\{sign}" if sign not in "<>" else "")
+    return cleaned
+
+
+def code(text: str) -> str:
+    """Show foreign text as code, on one line."""
+    return f"`{' '.join(text.split())[:80].replace('`', chr(39)).replace('|', '/')}`" if text else "–"

@@ -1,0 +1,156 @@
+"""How a release takes an environment, and what the ledger says is there: plans and readings of entries, no effects.
+
+Used by `flows/cd.py`, `flows/rollback.py` and `flows/reconcile.py`.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from domain.application import RolloutPart
+from domain.errors import RefusedError
+from domain.ledger import Entry
+from domain.release import short
+
+SETTLING_KINDS = ("rollout.completed", "rollout.rolled_back", "rollback.completed")
+OPENING_KINDS = ("rollout.begun", "rollback.begun")
+CLOSING_KINDS = (*SETTLING_KINDS, "rollout.failed", "rollback.failed")
+BLOCKING_KINDS = ("digest.blocked", "digest.unblocked")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One share of the traffic and how long it is watched. The last step of a plan has the whole traffic."""
+
+    number: int
+    weight_percent: int
+    watch_s: int
+
+
+def plan_steps(rollout: RolloutPart, *, has_live: bool) -> Iterator[Step]:
+    """Yield the steps of a rollout in order; with nothing live to compare, full share is the only one."""
+    number = 0
+    if has_live:
+        for number, step in enumerate(rollout.steps, start=1):
+            yield Step(number=number, weight_percent=step.weight_percent, watch_s=step.watch_s)
+    yield Step(number=number + 1, weight_percent=100, watch_s=rollout.watch_after_s)
+
+
+def live_release(entries: Sequence[Entry]) -> str:
+    """Say which release an environment is wholly on; empty where none ever was.
+
+    Args:
+        entries: those of `SETTLING_KINDS` for one application and environment, oldest first.
+    """
+    live = ""
+    for entry in entries:
+        if entry.kind in SETTLING_KINDS:
+            live = entry.data.get("to", "") if entry.kind == "rollout.rolled_back" else entry.event.release
+    return live
+
+
+def previous_release(entries: Sequence[Entry], *, live: str, blocked: frozenset[str]) -> str:
+    """Say which release a rollback without a name goes back to.
+
+    The newest one, other than the live one, that the environment was wholly on and that is not blocked.
+
+    Args:
+        entries: those of `SETTLING_KINDS` for one application and environment, oldest first.
+
+    Raises:
+        RefusedError: where there is none.
+    """
+    for entry in reversed(entries):
+        if entry.kind == "rollout.completed" and entry.event.release != live and entry.event.release not in blocked:
+            return entry.event.release
+    raise RefusedError("There is no earlier release to go back to. Push a corrected commit instead.")
+
+
+def blocked_releases(entries: Sequence[Entry]) -> dict[str, str]:
+    """Map each blocked digest to the reason. `entries` are those of `BLOCKING_KINDS`, oldest first."""
+    blocked: dict[str, str] = {}
+    for entry in entries:
+        if entry.kind == "digest.blocked":
+            blocked[entry.event.release] = str(entry.data.get("reason", ""))
+        else:
+            blocked.pop(entry.event.release, None)
+    return blocked
+
+
+def refuse_blocked(release: str, blocked: dict[str, str]) -> None:
+    """Raises: RefusedError where the digest is blocked, with the reason and the way out."""
+    if release in blocked:
+        raise RefusedError(
+            f"Release {short(release)} is blocked: {blocked[release]}. Push a corrected commit, or run the flow "
+            "`unblock` with a reason."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRollout:
+    """A rollout or rollback that was begun and not closed: by which run, of what, and where it came from."""
+
+    run: str
+    application: str
+    environment: str
+    release: str
+    previous: str
+    kind: str
+
+
+def open_rollouts(entries: Sequence[Entry]) -> list[OpenRollout]:
+    """Find what was begun and never closed.
+
+    Args:
+        entries: those of `OPENING_KINDS` and `CLOSING_KINDS`, oldest first, of any application.
+    """
+    pending: dict[tuple[str, str, str], OpenRollout] = {}
+    for entry in entries:
+        event = entry.event
+        key = (event.run, event.application, event.environment)
+        if entry.kind in OPENING_KINDS:
+            pending[key] = OpenRollout(
+                run=event.run,
+                application=event.application,
+                environment=event.environment,
+                release=event.release,
+                previous=str(entry.data.get("previous", "")),
+                kind=entry.kind.split(".")[0],
+            )
+        else:
+            pending.pop(key, None)
+    return list(pending.values())
+
+
+@dataclass(frozen=True, slots=True)
+class OpenGate:
+    """An approval that was asked for and has no end yet."""
+
+    run: str
+    application: str
+    environment: str
+    release: str
+    gate: str
+    deadline: str
+
+
+GATE_OPENING = "approval.requested"
+GATE_CLOSING = ("approval.granted", "approval.rejected", "approval.expired")
+
+
+def open_gates(entries: Sequence[Entry]) -> list[OpenGate]:
+    """Find the gates without an outcome. `entries` are those of the gate kinds, oldest first."""
+    pending: dict[tuple[str, str], OpenGate] = {}
+    for entry in entries:
+        event, gate = entry.event, str(entry.data.get("gate", ""))
+        if entry.kind == GATE_OPENING:
+            pending[(event.run, gate)] = OpenGate(
+                run=event.run,
+                application=event.application,
+                environment=event.environment,
+                release=event.release,
+                gate=gate,
+                deadline=str(entry.data.get("deadline", "")),
+            )
+        else:
+            pending.pop((event.run, gate), None)
+    return list(pending.values())

@@ -14,6 +14,7 @@ from domain.ports import (
     Approvers,
     Balancer,
     Databases,
+    FlowRuns,
     Forge,
     Images,
     Inbox,
@@ -21,6 +22,7 @@ from domain.ports import (
     Ledger,
     Notifier,
     ObjectStore,
+    Packages,
     Runner,
     Sources,
     Target,
@@ -49,6 +51,10 @@ class World(Protocol):
     def sources(self) -> Sources: ...
     @property
     def runner(self) -> Runner: ...
+    @property
+    def packages(self) -> Packages: ...
+    @property
+    def flow_runs(self) -> FlowRuns: ...
     @property
     def store(self) -> ObjectStore: ...
     @property

@@ -11,10 +11,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from domain.delivery import Commit, Ignored, Push
 from domain.ledger import Entry, Event
+from domain.lock import Lock
 from domain.release import Image, Manifest
 from domain.service import Arm, Instance, Outcome, ServiceSpec
 from domain.traffic import Counters
@@ -174,6 +175,29 @@ class Runner(Protocol):
 
     def hand_over(self, directory: Path) -> None:
         """Make a folder and all in it the runner's user's own, so that commands may write there."""
+        ...
+
+
+class Packages(Protocol):
+    """Locked Python packages: fetched once, verified by hash; nothing of theirs runs on the way."""
+
+    def wheels(self, lock: Lock) -> list[Path]:
+        """Fetch the wheels of a lock, sorted by name. Raises: ConfigError where one is missing or has other bytes."""
+        ...
+
+    def environment(self, lock: Lock) -> Path:
+        """Make a virtual environment with exactly these packages, or find the one made before; returns its folder.
+        Commands that use it may not write there."""
+        ...
+
+
+class FlowRuns(Protocol):
+    """The orchestrator, as far as one process starts another."""
+
+    def start(self, deployment: str, *, parameters: Mapping[str, Any], idempotency_key: str, name: str = "") -> str:
+        """Ask for a run of `flow/deployment` and return its id at once; the same key names the same run.
+        Raises: TransientError while the orchestrator is away or does not know the deployment yet; ConfigError where
+        it refuses the parameters."""
         ...
 
 

@@ -5,11 +5,13 @@ import tempfile
 from collections.abc import Generator
 from pathlib import Path
 
+import psutil
 import pytest
 
-from blocks.identity import ensure_users
+from blocks.identity import ensure_users, find_python
 from blocks.installation import Users
 from blocks.postgres_server import runnable_binaries, throwaway_server
+from blocks.supervisor import Supervisor
 
 
 @pytest.fixture(scope="session")
@@ -48,3 +50,15 @@ def postgres(users: Users, postgres_bin: Path, open_tmp_root: Path) -> Generator
     folder.mkdir()
     with throwaway_server(folder, bin=postgres_bin, user=users.database) as url:
         yield url
+
+
+@pytest.fixture
+def supervisor(users: Users, open_tmp: Path, open_tmp_root: Path) -> Generator[Supervisor]:
+    """A real supervisor of its own; everything under it ends with the test."""
+    python = find_python(users.service, copy_to=open_tmp_root / "python")
+    supervisor = Supervisor(socket=open_tmp / "s.sock", folder=open_tmp / "supervisor", python=python)
+    supervisor.boot()
+    pid = supervisor.pid()
+    yield supervisor
+    supervisor.shutdown()
+    psutil.Process(pid).wait(timeout=60) if psutil.pid_exists(pid) else None

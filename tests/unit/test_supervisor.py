@@ -1,0 +1,139 @@
+"""Groups of programs under a real supervisor: added, changed, restarted, taken away."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from blocks.identity import is_root
+from blocks.installation import Users
+from blocks.supervisor import Program, Supervisor
+from domain.errors import ConfigError, TransientError
+
+AWKWARD = "a b ; c # d % e \" f ' g \n h , i %(ENV_HOME)s \\"
+
+
+def _sleeper(open_tmp: Path, name: str = "sleeper", **settings: object) -> Program:
+    log = open_tmp / f"{name}.log"
+    values: dict[str, object] = {"command": ("/bin/sleep", "1000"), "directory": Path("/"), "log": log, **settings}
+    return Program(name=name, **values)  # pyright: ignore[reportArgumentType]
+
+
+def _until(condition: Callable[[], object], *, limit_s: float = 15) -> None:
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, "not in time"
+        time.sleep(0.05)
+
+
+def _pids(supervisor: Supervisor, group: str) -> list[int]:
+    return [process.pid for process in supervisor.processes(group) if process.is_running and process.pid]
+
+
+def test_a_group_is_added_once_and_taken_away(supervisor: Supervisor, open_tmp: Path) -> None:
+    programs = [_sleeper(open_tmp, "one"), _sleeper(open_tmp, "two")]
+    assert supervisor.add_group("work", programs)
+    _until(lambda: len(_pids(supervisor, "work")) == 2)
+    before = _pids(supervisor, "work")
+    assert not supervisor.add_group("work", programs)
+    assert _pids(supervisor, "work") == before
+    supervisor.remove_group("work")
+    assert supervisor.processes() == [] and not any(psutil.pid_exists(pid) for pid in before)
+    supervisor.remove_group("work")
+    assert supervisor.desired_groups() == []
+
+
+def test_other_settings_start_the_group_anew(supervisor: Supervisor, open_tmp: Path) -> None:
+    supervisor.add_group("work", [_sleeper(open_tmp, environment={"A": "1"})])
+    _until(lambda: _pids(supervisor, "work"))
+    before = _pids(supervisor, "work")
+    assert supervisor.add_group("work", [_sleeper(open_tmp, environment={"A": "2"})])
+    _until(lambda: _pids(supervisor, "work"))
+    assert _pids(supervisor, "work") != before and not psutil.pid_exists(before[0])
+
+
+def test_the_process_gets_exactly_its_environment_and_no_ignored_signal(
+    supervisor: Supervisor, open_tmp: Path, users: Users
+) -> None:
+    out = open_tmp / "out"
+    out.mkdir()
+    out.chmod(0o777)
+    script = (
+        f"cat /proc/self/environ > {out}/environ; id -u > {out}/uid; cat /proc/self/status > {out}/status; sleep 1000"
+    )
+    given = {"AWKWARD": AWKWARD, "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
+    program = _sleeper(open_tmp, command=("/bin/sh", "-c", script), environment=given, user=users.service)
+    supervisor.add_group("work", [program])
+    _until(lambda: (out / "status").exists() and "SigIgn" in (out / "status").read_text())
+    pairs = (pair.split("=", 1) for pair in (out / "environ").read_text().split("\0") if pair)
+    environment = dict(pairs)
+    assert environment.pop("SLIPWAY_STACK") == str(open_tmp)
+    assert (environment.pop("SUPERVISOR_GROUP_NAME"), environment.pop("SUPERVISOR_PROCESS_NAME")) == ("work", "sleeper")
+    assert {key: value for key, value in environment.items() if key != "PWD"} == given  # PWD: the shell's own
+    ignored = next(line for line in (out / "status").read_text().splitlines() if line.startswith("SigIgn"))
+    assert int(ignored.split()[1], 16) == 0
+    assert (out / "uid").read_text().strip() != "0" or not is_root()
+
+
+def test_secrets_are_in_no_command_line_and_in_no_readable_file(supervisor: Supervisor, open_tmp: Path) -> None:
+    supervisor.add_group("work", [_sleeper(open_tmp, environment={"PASSWORD": "hunter2-hunter2"})])
+    _until(lambda: _pids(supervisor, "work"))
+    assert "hunter2" not in " ".join(psutil.Process(_pids(supervisor, "work")[0]).cmdline())
+    holders = [p for p in supervisor.folder.rglob("*") if p.is_file() and "hunter2" in p.read_text()]
+    assert [p.name for p in holders] == ["sleeper.json"] and holders[0].stat().st_mode & 0o077 == 0
+
+
+def test_a_killed_program_is_back(supervisor: Supervisor, open_tmp: Path) -> None:
+    supervisor.add_group("work", [_sleeper(open_tmp)])
+    _until(lambda: _pids(supervisor, "work"))
+    (first,) = _pids(supervisor, "work")
+    os.kill(first, signal.SIGKILL)
+    _until(lambda: _pids(supervisor, "work") not in ([], [first]))
+
+
+def test_a_program_that_never_stays_up_is_failed_after_its_attempts(supervisor: Supervisor, open_tmp: Path) -> None:
+    command = ("/bin/sh", "-c", "printf 'I am \\033[1mbroken\\007\\n'; exit 3")
+    supervisor.add_group("work", [_sleeper(open_tmp, command=command, start_attempts=1)])
+    _until(lambda: supervisor.processes("work")[0].state == "FATAL")
+    assert "broken" in supervisor.tail("work", "sleeper")
+
+
+def test_a_group_that_ignores_the_signal_is_killed_with_its_children(supervisor: Supervisor, open_tmp: Path) -> None:
+    command = ("/bin/sh", "-c", "trap '' TERM; sleep 1001 & wait; sleep 1002")
+    supervisor.add_group("work", [_sleeper(open_tmp, command=command, stop_limit_s=1)])
+    _until(lambda: _pids(supervisor, "work") and psutil.Process(_pids(supervisor, "work")[0]).children())
+    family = [psutil.Process(pid) for pid in _pids(supervisor, "work")]
+    family += family[0].children()
+    supervisor.remove_group("work")
+    _until(lambda: not any(one.is_running() and one.status() != "zombie" for one in family))
+
+
+def test_no_supervisor_is_a_clear_refusal(open_tmp: Path) -> None:
+    absent = Supervisor(socket=open_tmp / "none.sock", folder=open_tmp, python=Path("/usr/bin/python3"))
+    assert not absent.is_up()
+    with pytest.raises(TransientError, match=r"does not answer at .*none\.sock.* Run `slipway up`"):
+        absent.processes()
+
+
+def test_a_path_that_would_be_cut_is_refused(open_tmp: Path) -> None:
+    odd = Supervisor(socket=open_tmp / "s", folder=open_tmp / "a ;b", python=Path("/usr/bin/python3"))
+    with pytest.raises(ConfigError, match="cannot stand in supervisor's configuration"):
+        odd.write_group("work", [_sleeper(open_tmp)])
+
+
+def test_supervisor_keeps_no_stream_of_its_starter(open_tmp: Path, supervisor: Supervisor) -> None:
+    """A reader of `slipway up | cat` sees its end although supervisor lives on."""
+    other = Supervisor(socket=open_tmp / "t.sock", folder=open_tmp / "other", python=supervisor.python)
+    code = "import sys;from pathlib import Path;from blocks.supervisor import Supervisor;"
+    code += (
+        f"Supervisor(socket=Path('{other.socket}'),folder=Path('{other.folder}'),python=Path(sys.executable)).boot()"
+    )
+    subprocess.run([os.sys.executable, "-c", code], capture_output=True, check=True, timeout=30)  # pyright: ignore
+    process = psutil.Process(other.pid())
+    other.shutdown()
+    process.wait(timeout=20)

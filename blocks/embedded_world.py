@@ -28,6 +28,7 @@ from domain.ports import (
     Approvers,
     Balancer,
     Databases,
+    FlowRuns,
     Forge,
     Images,
     Inbox,
@@ -35,12 +36,13 @@ from domain.ports import (
     Ledger,
     Notifier,
     ObjectStore,
+    Packages,
     Runner,
+    RunRecords,
     Sources,
     Target,
     TrafficMetrics,
 )
-
 
 _opened: "EmbeddedWorld | None" = None
 
@@ -99,12 +101,30 @@ class EmbeddedWorld:
         return open_notifier(self.installation)
 
     @cached_property
+    def run_records(self) -> RunRecords:
+        from blocks.run_records_prefect import PrefectRunRecords
+
+        return PrefectRunRecords(self.installation.prefect_ui_url)
+
+    @cached_property
     def sources(self) -> Sources:
         return cast(Sources, _load("slipway-git-sources/main"))
 
     @cached_property
     def runner(self) -> Runner:
         return cast(Runner, _load("slipway-local-runner/main"))
+
+    @cached_property
+    def packages(self) -> Packages:
+        from blocks.packages_pip import PipPackages
+
+        return PipPackages.of(self.installation)
+
+    @cached_property
+    def flow_runs(self) -> FlowRuns:
+        from blocks.flow_runs_prefect import PrefectFlowRuns
+
+        return PrefectFlowRuns()
 
     @cached_property
     def store(self) -> ObjectStore:

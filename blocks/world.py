@@ -24,6 +24,7 @@ from domain.ports import (
     ObjectStore,
     Packages,
     Runner,
+    RunRecords,
     Sources,
     Target,
     TrafficMetrics,
@@ -55,6 +56,8 @@ class World(Protocol):
     def packages(self) -> Packages: ...
     @property
     def flow_runs(self) -> FlowRuns: ...
+    @property
+    def run_records(self) -> RunRecords: ...
     @property
     def store(self) -> ObjectStore: ...
     @property

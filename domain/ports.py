@@ -8,7 +8,7 @@ Every method may raise `TransientError` (ask again), `ConfigError` (a setting is
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -198,6 +198,52 @@ class FlowRuns(Protocol):
         """Ask for a run of `flow/deployment` and return its id at once; the same key names the same run.
         Raises: TransientError while the orchestrator is away or does not know the deployment yet; ConfigError where
         it refuses the parameters."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """What the orchestrator says of a run. `state` is one of its types in lower case: `scheduled`, `pending`, `running`,
+    `paused`, `cancelling`, `completed`, `failed`, `crashed`, `cancelled`; `since` is when it got there."""
+
+    id: str
+    flow: str
+    name: str
+    state: str
+    message: str = ""
+    since: datetime | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def has_ended(self) -> bool:
+        return self.state in ("completed", "failed", "crashed", "cancelled")
+
+
+class RunRecords(Protocol):
+    """What became of flow runs, and the way to end one."""
+
+    def find(self, run: str) -> RunRecord | None:
+        """Read one run; None where the orchestrator does not know it (any more)."""
+        ...
+
+    def crashed(self, *, since: datetime) -> list[RunRecord]:
+        """List runs that crashed since then, oldest first."""
+        ...
+
+    def late(self, *, before: datetime) -> list[RunRecord]:
+        """List runs that should have started before then and have not, oldest first."""
+        ...
+
+    def unfinished(self, *, flow: str) -> list[RunRecord]:
+        """List runs of a flow that have not ended."""
+        ...
+
+    def cancel(self, run: str) -> None:
+        """Ask a run to end; one that has ended is no error."""
+        ...
+
+    def url(self, run: str) -> str:
+        """Where a person sees the run."""
         ...
 
 

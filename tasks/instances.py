@@ -1,0 +1,139 @@
+"""Instances of a release on one site: bytes brought and verified, started, waited for, ended."""
+
+import time
+
+from blocks.http_probe import probe
+
+from blocks.world import open_world
+from domain.application import FILE, ApplicationFile, parse_application
+from domain.errors import ConfigError
+from domain.release import Manifest, read_manifest, short
+from domain.service import ServiceSpec
+from tasks.recording import Subject, effect, effect_task, reading_task
+
+PROBE_PAUSE_S = 0.3
+
+
+def find_manifest(application: str, release: str) -> Manifest:
+    """Read the manifest that was pinned for a digest. Raises: ConfigError where there is none."""
+    entries = open_world().ledger.entries(kinds=["release.pinned"], application=application, release=release, limit=1)
+    if not entries:
+        raise ConfigError(
+            f"No release {short(release)} of '{application}' is pinned. List them with `slipway history {application}`."
+        )
+    return read_manifest(entries[0].data["manifest"])
+
+
+def read_application_file(application: str, environment: str, site: str, release: str) -> ApplicationFile:
+    """Read the `slipway.toml` of a prepared release: a rollout obeys the file of the release that it rolls out."""
+    manifest = find_manifest(application, release)
+    return parse_application(open_world().target(environment, site).read_file(manifest, FILE))
+
+
+@effect_task
+def prepare_release(run: str, application: str, environment: str, site: str, release: str) -> None:
+    """Bring a release's bytes to a site and install them off-line. Effect: files only; repeating is free."""
+    subject = Subject(run, application, environment, site, release)
+    with effect(subject, "preparation", "completed"):
+        open_world().target(environment, site).prepare(find_manifest(application, release))
+
+
+@effect_task
+def apply_migrations(run: str, application: str, environment: str, site: str, release: str) -> dict[str, str]:
+    """Migrate an environment's database with the release's own command, before its first instance.
+
+    Effect: the database; the command itself must skip what was applied. Returns `result` (`none`, `applied`,
+    `failed`), `seconds` and the `tail` of the output.
+    """
+    world = open_world()
+    manifest = find_manifest(application, release)
+    file = read_application_file(application, environment, site, release)
+    world.databases.ensure(application, environment)
+    if file.database is None:
+        return {"result": "none", "seconds": "0", "tail": ""}
+    with effect(Subject(run, application, environment, "", release), "migration", "ended") as outcome:
+        ended = world.target(environment, site).run(
+            manifest,
+            file.database.migrate,
+            environment=_service_environment(file, application, environment, manifest),
+            limit_s=file.database.limit_s,
+        )
+        result = "applied" if ended.is_ok else "failed"
+        outcome.update(result=result, migrations=list(manifest.migrations), tail="" if ended.is_ok else ended.tail)
+    return {"result": result, "seconds": f"{ended.seconds:.1f}", "tail": ended.tail}
+
+
+@effect_task
+def start_instances(
+    run: str, application: str, environment: str, site: str, release: str, attempt: str = ""
+) -> tuple[str, ...]:
+    """Start a release's instances beside those that serve. Effect: processes, never twice. Returns their URLs."""
+    world = open_world()
+    manifest = find_manifest(application, release)
+    file = read_application_file(application, environment, site, release)
+    with effect(Subject(run, application, environment, site, release), "start", "completed", detail=attempt) as outcome:
+        spec = ServiceSpec(
+            application=application,
+            release=release,
+            command=file.service.command,
+            instances=file.service.instances,
+            environment=_service_environment(file, application, environment, manifest),
+            stop_limit_s=file.service.stop_limit_s,
+            start_limit_s=file.health.start_limit_s,
+        )
+        started = world.target(environment, site).start(spec)
+        outcome["instances"] = [instance.url for instance in started]
+    return tuple(instance.url for instance in started)
+
+
+@reading_task
+def await_ready(application: str, environment: str, site: str, release: str) -> str:
+    """Wait until every instance of a release says that it is ready.
+
+    Returns: an empty text when all are; else what the last one answered, and the last lines of its log.
+    """
+    target = open_world().target(environment, site)
+    health = read_application_file(application, environment, site, release).health
+    deadline = time.monotonic() + health.start_limit_s
+    problem = "no instance was started"
+    while time.monotonic() < deadline:
+        instances = [instance for instance in target.instances(application) if instance.release == release]
+        probes = [probe(instance.url + health.ready, timeout_s=2) for instance in instances]
+        if probes and all(answer.is_ok for answer in probes):
+            return ""
+        bad = next((answer for answer in probes if not answer.is_ok), None)
+        if bad is not None:
+            problem = f"{bad.url} answered {bad.status or bad.error} instead of 200"
+        time.sleep(PROBE_PAUSE_S)
+    tail = target.log_tail(application, release, lines=20)
+    return f"not ready after {health.start_limit_s} s: {problem}. Its last lines:\n{tail}"
+
+
+@effect_task
+def stop_instances(run: str, application: str, environment: str, site: str, release: str) -> None:
+    """End a release's instances gracefully. Effect: processes; none running is no error."""
+    with effect(Subject(run, application, environment, site, release), "stop", "completed"):
+        open_world().target(environment, site).stop(application, release)
+
+
+@reading_task
+def list_releases_running(application: str, environment: str, site: str) -> tuple[str, ...]:
+    """List the digests of which at least one instance exists on a site, running or not."""
+    instances = open_world().target(environment, site).instances(application)
+    return tuple(sorted({instance.release for instance in instances}))
+
+
+def _service_environment(
+    file: ApplicationFile, application: str, environment: str, manifest: Manifest
+) -> dict[str, str]:
+    """Put together the variables of a released process; holds the database's password."""
+    variables = dict(file.service.environment)
+    if file.database is not None:
+        variables["DATABASE_URL"] = open_world().databases.url(application, environment)
+    variables.update(
+        SLIPWAY_APPLICATION=application,
+        SLIPWAY_ENVIRONMENT=environment,
+        SLIPWAY_RELEASE=manifest.digest,
+        SLIPWAY_COMMIT=manifest.commit,
+    )
+    return variables

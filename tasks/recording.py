@@ -1,0 +1,109 @@
+"""How tasks say what they mean to do and what became of it: intent before, outcome after.
+
+Every effect goes through `effect`; every task through `effect_task` or `reading_task`, which fix how results persist and
+what is retried. A crash between the two entries leaves an intent without an outcome, which `reconcile` finds.
+"""
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ParamSpec, TypeVar, cast
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.tasks import Task
+
+from blocks.world import open_world
+from domain.errors import SlipwayError, TransientError
+from domain.ledger import Entry, Event
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+RETRY_DELAYS_S = [1, 2, 4, 8, 15]
+"""Together longer than the embedded PostgreSQL takes to come back after it was killed."""
+
+
+def is_transient(task: Task[Any, Any], task_run: Any, state: Any) -> bool:
+    """Tell Prefect which failures are worth another try: those that say so of themselves."""
+    return isinstance(state.result(raise_on_failure=False), TransientError)
+
+
+def effect_task(function: Callable[P, R]) -> Task[P, R]:
+    """Make a task of one effect: its result persists, so that a resumed run does not repeat it."""
+    return cast(
+        "Task[P, R]",
+        task(
+            function,
+            persist_result=True,
+            retries=len(RETRY_DELAYS_S),
+            retry_delay_seconds=RETRY_DELAYS_S,
+            retry_condition_fn=is_transient,
+        ),
+    )
+
+
+def reading_task(function: Callable[P, R]) -> Task[P, R]:
+    """Make a task of one reading of the world: always fresh, never stored."""
+    return cast(
+        "Task[P, R]",
+        task(
+            function,
+            persist_result=False,
+            cache_policy=NO_CACHE,
+            retries=len(RETRY_DELAYS_S),
+            retry_delay_seconds=RETRY_DELAYS_S,
+            retry_condition_fn=is_transient,
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What an effect is about. `run` is the id of the flow run that a person sees."""
+
+    run: str
+    application: str
+    environment: str = ""
+    site: str = ""
+    release: str = ""
+    actor: str = "slipway"
+
+    def event(self, kind: str, *, key: str | None, data: dict[str, Any] | None = None) -> Event:
+        return Event(
+            kind=kind,
+            application=self.application,
+            environment=self.environment,
+            site=self.site,
+            release=self.release,
+            actor=self.actor,
+            run=self.run,
+            key=key,
+            data=data or {},
+        )
+
+
+def record(subject: Subject, kind: str, *, detail: str = "", **data: Any) -> Entry:
+    """Append one event about a subject; the same kind and detail of the same run is appended once."""
+    return open_world().ledger.append(subject.event(kind, key=_key(subject, kind, detail), data=data))
+
+
+@contextmanager
+def effect(subject: Subject, noun: str, done: str, *, detail: str = "", **data: Any) -> Generator[dict[str, Any]]:
+    """Write `noun.begun` before and `noun.done` after the effect in the body; `noun.failed` where it raises.
+
+    Yields a dictionary: what the body puts into it stands in the outcome, beside `data`.
+    """
+    record(subject, f"{noun}.begun", detail=detail, **data)
+    outcome: dict[str, Any] = {}
+    try:
+        yield outcome
+    except SlipwayError as exc:
+        record(subject, f"{noun}.failed", detail=f"{detail}:{type(exc).__name__}", **data, error=str(exc)[:500])
+        raise
+    record(subject, f"{noun}.{done}", detail=detail, **data, **outcome)
+
+
+def _key(subject: Subject, kind: str, detail: str) -> str:
+    parts = (kind, subject.run, subject.application, subject.environment, subject.site, subject.release[:12], detail)
+    return ":".join(parts)

@@ -44,3 +44,24 @@ class Commit:
     author: str
     author_email: str
     title: str
+
+
+def explain_ignored(push: Push, *, repository: str, branch: str) -> str:
+    """Say why a genuine push starts nothing; empty where it starts `ci`.
+
+    Args:
+        repository: `owner/name` as registered; forges know only one spelling apart from letter case.
+        branch: the registered branch.
+    """
+    if push.repository.lower() != repository.lower():
+        return f"the body is about {push.repository}, the address about {repository}"
+    if push.is_deletion:
+        return f"branch {push.branch} was deleted"
+    if push.branch != branch:
+        return f"branch {push.branch} is not the registered branch {branch}"
+    return ""
+
+
+def delivery_key(*, forge: str, repository: str, delivery_id: str) -> str:
+    """Name one delivery where names must be unique: ledger keys and the orchestrator's idempotency keys."""
+    return f"{forge}:{repository.lower()}:{delivery_id}"

@@ -1,0 +1,249 @@
+"""A guard over one command: it ends the command and every child of it, whatever they do to get away.
+
+`blocks/guarded.py` starts this file as a program of its own, writes one line of JSON (the order) to its standard input
+and holds that pipe open: when it closes, because the owner is done or dead, the guard ends everything. A child that
+leaves its session or loses its parent is handed to the guard by the kernel (it is their subreaper), so that no process
+gets lost. Only the standard library and no site packages: it has to start in milliseconds.
+
+It answers on standard output with one line of JSON: exit_code, seconds, timed_out, tail, and error where the command
+could not be started.
+"""
+
+import collections
+import contextlib
+import ctypes
+import json
+import os
+import resource
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_NO_NEW_PRIVS = 38
+_END_LIMIT_S = 20.0
+_LINE_MAX = 2000
+
+
+class Output:
+    """What the command writes: the first part into the log, the end in memory, the middle counted."""
+
+    def __init__(self, order: dict[str, Any]) -> None:
+        self.log = open(order["log"], "ab", buffering=0) if order.get("log") else None  # noqa: PTH123, SIM115
+        self.room = order["log_bytes_max"]
+        self.left_out = 0
+        self.end = bytearray()
+        self.end_max = order["tail_bytes_max"]
+        self.lines_max = order["tail_lines_max"]
+
+    def write(self, data: bytes) -> None:
+        self.end += data
+        del self.end[: -self.end_max]
+        kept = data[: self.room]
+        self.room -= len(kept)
+        self.left_out += len(data) - len(kept)
+        if self.log and kept:
+            self.log.write(kept)
+
+    def tail(self) -> str:
+        lines = bytes(self.end).decode("utf-8", "replace").splitlines()[-self.lines_max :]
+        return "\n".join(line[:_LINE_MAX] for line in lines)
+
+    def close(self) -> None:
+        if self.log and self.left_out:
+            self.log.write(f"\n[{self.left_out} bytes left out; the end follows]\n".encode())
+            self.log.write(self.tail().encode())
+        if self.log:
+            self.log.close()
+
+
+def notice(number: int, frame: object) -> None:
+    """Take a signal and do nothing; unlike SIG_IGN, this is not inherited by the command."""
+
+
+def prctl(option: int, value: int) -> None:
+    """Ask the kernel for something about this process; without it we only do less."""
+    ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+
+
+def prepare_child(order: dict[str, Any]) -> None:
+    """Run in the child, already as its user, before the command: limits, no way up, no life after the guard."""
+    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    for name, value in order["limits"].items():
+        which = getattr(resource, name)
+        hard = resource.getrlimit(which)[1]
+        wanted = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(which, (wanted, wanted))
+
+
+def start(order: dict[str, Any]) -> subprocess.Popen[bytes]:
+    """Start the command in a session of its own."""
+    who: dict[str, Any] = {}
+    if order["uid"] is not None:
+        who = {"user": order["uid"], "group": order["gid"], "extra_groups": []}
+    return subprocess.Popen(
+        order["command"],
+        cwd=order["directory"],
+        env=order["environment"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=False,
+        start_new_session=True,
+        umask=0o022,
+        preexec_fn=lambda: prepare_child(order),
+        **who,
+    )
+
+
+def descendants() -> list[int]:
+    """Every process below this one, dead ones that nobody reaped left out."""
+    children: dict[int, list[int]] = collections.defaultdict(list)
+    for name in os.listdir("/proc"):  # noqa: PTH208
+        if name.isdigit():
+            with contextlib.suppress(OSError), open(f"/proc/{name}/stat") as file:  # noqa: PTH123
+                state, parent = file.read().rpartition(")")[2].split()[:2]
+                if state != "Z":
+                    children[int(parent)].append(int(name))
+    found: list[int] = []
+    queue = [os.getpid()]
+    while queue:
+        below = children.get(queue.pop(), [])
+        found += below
+        queue += below
+    return found
+
+
+def send_all(number: int) -> set[int]:
+    """Send a signal to every descendant; returns who they were."""
+    pids = set(descendants())
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+    return pids
+
+
+def reap(main: int) -> int | None:
+    """Collect every dead child; returns the wait status of the main one if it was among them."""
+    status = None
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            pid, found = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                break
+            if pid == main:
+                status = found
+    return status
+
+
+def end_all(main: int) -> int | None:
+    """Stop all descendants first, so that none can start another unseen, then kill them until none is left."""
+    status, deadline = None, time.monotonic() + _END_LIMIT_S
+    stopped: set[int] = set()
+    while time.monotonic() < deadline:
+        seen = send_all(signal.SIGSTOP)
+        if seen <= stopped:
+            break
+        stopped = seen
+    while time.monotonic() < deadline:
+        alive = send_all(signal.SIGKILL)
+        found = reap(main)
+        status = status if found is None else found
+        if not alive:
+            break
+        time.sleep(0.002)
+    return status
+
+
+def watch(order: dict[str, Any], process: subprocess.Popen[bytes], output: Output) -> dict[str, Any]:
+    """Follow the command to its end, to its limit, or to the end of the owner; then end what is left."""
+    stdout = process.stdout
+    assert stdout is not None
+    started = time.monotonic()
+    deadline = started + order["limit_s"] if order.get("limit_s") else None
+    wake, waker = os.pipe()
+    os.set_blocking(waker, False)
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(waker)
+    signal.signal(signal.SIGCHLD, notice)
+    selector = selectors.DefaultSelector()
+    selector.register(stdout, selectors.EVENT_READ, "output")
+    selector.register(sys.stdin.fileno(), selectors.EVENT_READ, "owner")
+    selector.register(wake, selectors.EVENT_READ, "child")
+    os.set_blocking(stdout.fileno(), False)
+    status, timed_out, abandoned = reap(process.pid), False, False
+    while status is None and not timed_out and not abandoned:
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        for key, _ in selector.select(left):
+            if key.data == "output" and not drain(stdout.fileno(), output):
+                selector.unregister(stdout)
+            if key.data == "child":
+                os.read(wake, 4096)
+            if key.data == "owner":
+                abandoned = not os.read(sys.stdin.fileno(), 4096)
+        status = reap(process.pid)
+        timed_out = status is None and deadline is not None and time.monotonic() >= deadline
+    seconds = time.monotonic() - started
+    if abandoned and order.get("stop_signal"):
+        status = ask_to_stop(process.pid, order)
+    found = end_all(process.pid)
+    status = found if status is None else status
+    drain(stdout.fileno(), output)
+    process.returncode = os.waitstatus_to_exitcode(status) if status is not None else -signal.SIGKILL
+    return {"exit_code": process.returncode, "seconds": seconds, "timed_out": timed_out, "tail": output.tail()}
+
+
+def ask_to_stop(pid: int, order: dict[str, Any]) -> int | None:
+    """Send the polite signal to the command and wait a little."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, order["stop_signal"])
+    deadline = time.monotonic() + order["stop_limit_s"]
+    while time.monotonic() < deadline:
+        status = reap(pid)
+        if status is not None:
+            return status
+        time.sleep(0.01)
+    return None
+
+
+def drain(descriptor: int, output: Output) -> bool:
+    """Take what is there to read; False when nobody can write any more."""
+    try:
+        for _ in range(64):
+            data = os.read(descriptor, 65536)
+            if not data:
+                return False
+            output.write(data)
+    except (BlockingIOError, OSError):
+        pass
+    return True
+
+
+def main() -> None:
+    """Read the order, guard the command, answer."""
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # the end of the owner's pipe ends us, and nothing else
+        signal.signal(number, notice)
+    order = json.loads(sys.stdin.buffer.readline())
+    prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    output = Output(order)
+    try:
+        process = start(order)
+    except (OSError, subprocess.SubprocessError, ValueError) as exc:
+        answer = {"exit_code": 127, "seconds": 0.0, "timed_out": False, "tail": "", "error": str(exc)}
+    else:
+        answer = watch(order, process, output)
+    output.close()
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

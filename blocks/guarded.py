@@ -1,0 +1,116 @@
+"""Start a command under a guard (`blocks/guard.py`) that ends all of its children, even when we die.
+
+Used by the runner of builds and checks and by throw-away servers. The order travels through a pipe, so that neither
+environment nor secrets show in a command line.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, cast
+
+from blocks.identity import as_user, clean_environment
+from domain.errors import InvariantError
+from domain.service import Outcome
+
+_GUARD = Path(__file__).with_name("guard.py")
+LOG_BYTES_MAX = 20_000_000
+TAIL_BYTES_MAX = 16_000
+TAIL_LINES_MAX = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to run: the whole environment, the user (None: ourselves), the limits of `resource` by name.
+
+    `stop_signal` is sent to the command alone when its owner lets go, `stop_limit_s` before the end of everything.
+    """
+
+    command: Sequence[str]
+    directory: Path
+    environment: Mapping[str, str] = field(repr=False)
+    user: str | None = None
+    limit_s: float | None = None
+    log: Path | None = None
+    limits: Mapping[str, int] = field(default_factory=dict[str, int])
+    stop_signal: int | None = None
+    stop_limit_s: float = 5
+
+    def as_json(self) -> str:
+        """One line for the guard."""
+        who = as_user(self.user)
+        value = {
+            "command": list(self.command),
+            "directory": str(self.directory),
+            "environment": dict(self.environment),
+            "uid": who.get("user"),
+            "gid": who.get("group"),
+            "limit_s": self.limit_s,
+            "log": str(self.log) if self.log else None,
+            "log_bytes_max": LOG_BYTES_MAX,
+            "tail_bytes_max": TAIL_BYTES_MAX,
+            "tail_lines_max": TAIL_LINES_MAX,
+            "limits": dict(self.limits),
+            "stop_signal": self.stop_signal,
+            "stop_limit_s": self.stop_limit_s,
+        }
+        return json.dumps(value) + "\n"
+
+
+class Guarded:
+    """A command at work under its guard. Leaving the `with` block ends it and all its children."""
+
+    def __init__(self, order: Order) -> None:
+        line = order.as_json()  # before anything starts: it may refuse
+        self._guard = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(_GUARD)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=clean_environment(),
+            start_new_session=True,
+        )
+        assert self._guard.stdin is not None and self._guard.stdout is not None
+        self._owner, self._answer = self._guard.stdin, self._guard.stdout
+        self._owner.write(line.encode())
+        self._owner.flush()
+
+    def is_alive(self) -> bool:
+        return self._guard.poll() is None
+
+    def wait(self) -> Outcome:
+        """Wait for the end of the command and of its children.
+
+        Raises: InvariantError where the guard itself was killed.
+        """
+        text = self._answer.read()
+        self._guard.wait()
+        if not text:
+            raise InvariantError(f"The guard of a command ended with {self._guard.returncode}. Start it again.")
+        return _read_outcome(json.loads(text))
+
+    def stop(self) -> None:
+        """Let go: the guard ends everything, and so does this call."""
+        if not self._owner.closed:
+            self._owner.close()
+        self._guard.wait()
+        self._answer.close()
+
+    def __enter__(self) -> "Guarded":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def _read_outcome(answer: dict[str, Any]) -> Outcome:
+    """Read the guard's answer; what could not be started at all ends with 127, as in a shell."""
+    tail = cast(str, answer["tail"])
+    if "error" in answer:
+        tail = f"could not be started: {answer['error']}"
+    return Outcome(exit_code=answer["exit_code"], seconds=answer["seconds"], tail=tail, timed_out=answer["timed_out"])

@@ -23,7 +23,8 @@ TEXTS: dict[str, tuple[str, str]] = {
     "judgement.unavailability": (
         "The new release does not answer: {canary_failures} of its last {canary_requests} requests failed "
         "({canary_ratio}; the live release: {live_ratio}).",
-        "新版本不可用:最近 {canary_requests} 个请求中有 {canary_failures} 个失败({canary_ratio};在线版本:{live_ratio})。",
+        "新版本不可用:最近 {canary_requests} 个请求中有 {canary_failures} 个失败({canary_ratio};"
+        "在线版本:{live_ratio})。",
     ),
     "judgement.errors": (
         "The new release fails {canary_ratio} of its requests ({canary_failures} of {canary_requests}), the live release "
@@ -43,7 +44,8 @@ TEXTS: dict[str, tuple[str, str]] = {
     "judgement.errors_alone": (
         "The release fails {canary_ratio} of its requests ({canary_failures} of {canary_requests}); {limit} was the "
         "limit (before: {before_ratio}).",
-        "该版本有 {canary_ratio} 的请求失败({canary_requests} 个中 {canary_failures} 个);上限为 {limit}(之前:{before_ratio})。",
+        "该版本有 {canary_ratio} 的请求失败({canary_requests} 个中 {canary_failures} 个);"
+        "上限为 {limit}(之前:{before_ratio})。",
     ),
     "judgement.latency_alone": (
         "The release gives {canary_ratio} of its answers later than {bound_s}; {limit} was the limit "

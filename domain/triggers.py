@@ -1,0 +1,133 @@
+"""What speaks against a release: an outage, more errors. Each trigger turns counts into one finding.
+
+Called by `domain/judgement.py`. Side by side with the live release where there is one, else against objectives and what
+was before.
+"""
+
+import math
+from collections.abc import Sequence
+
+from domain import evidence as ev
+from domain.application import ObjectivesPart
+from domain.counts import Count, count_numbers, excess, ratio, total
+from domain.traffic import Window
+from domain.verdict import Finding, Verdict, numbers
+
+ERROR_TOLERANCE = 1.10
+
+ALONE_RISE = 2.5
+"""Before and after can't be compared as strictly as side by side: only a rise clearly beyond this is automatic."""
+
+SLOW_SHARE = 0.015
+"""How many answers may be slower than the 99th percentile's objective: 1 %, and a margin."""
+
+
+def threshold(alpha: float) -> float:
+    """The logarithm that evidence must reach for a chance of `alpha` that it errs."""
+    return math.log(1.0 / alpha)
+
+
+def find_outage(counts: Sequence[Count]) -> Finding:
+    """Unavailability: half of the answers fail, and not those of the live release as well. No warm-up."""
+    evidence, since = ev.outage_evidence(counts)
+    failing = since[1] >= ev.OUTAGE_FAILURES_MIN and evidence >= ev.OUTAGE_THRESHOLD
+    figures = count_numbers(since if since[0] else total(counts))
+    figures |= numbers(evidence=evidence, threshold=ev.OUTAGE_THRESHOLD)
+    return Finding("unavailability", Verdict.FAIL if failing else None, figures)
+
+
+def find_errors(counts: Sequence[Count], *, objectives: ObjectivesPart, alpha: float) -> Finding:
+    """More errors than the live release beside it: by a ratio, by a smallest excess, and not in one cluster only."""
+    clustering = ev.dispersion([(n0, k0) for _, _, n0, k0 in counts])
+    evidence = ev.rate_evidence(counts, tolerance=ERROR_TOLERANCE, dispersion=clustering)
+    shown = total(counts)
+    failing = False
+    if evidence >= threshold(alpha):
+        shown = total(counts[ev.strongest_since(counts, tolerance=ERROR_TOLERANCE) :])
+        rest = ev.without_worst(counts, tolerance=ERROR_TOLERANCE)
+        rest_evidence = ev.rate_evidence(rest, tolerance=ERROR_TOLERANCE, dispersion=clustering)
+        failing = excess(shown) >= objectives.error_ratio_min_excess and rest_evidence >= threshold(alpha)
+    figures = numbers(evidence=evidence, threshold=threshold(alpha), clustering=clustering)
+    return Finding("errors", Verdict.FAIL if failing else None, count_numbers(shown) | figures)
+
+
+def find_error_rise(
+    counts: Sequence[Count], before: Sequence[Count], *, objectives: ObjectivesPart, alpha: float
+) -> Finding:
+    """More errors than the objective allows, or than a strong rise from before: nothing runs beside it."""
+    before_n, before_k, _, _ = total(before)
+    arm = [(n, k) for n, k, _, _ in counts]
+    limit = _error_limit(before_n, before_k, objectives=objectives)
+    clustering = ev.dispersion(arm)
+    evidence = ev.share_evidence(arm, limit=limit, dispersion=clustering)
+    failing = evidence >= threshold(alpha) and _counting(arm) > 1
+    n, k, _, _ = total(counts)
+    figures = numbers(
+        canary_requests=n,
+        canary_failures=k,
+        canary_ratio=ratio(k, n),
+        before_ratio=ratio(before_k, before_n),
+        limit=limit,
+        evidence=evidence,
+        threshold=threshold(alpha),
+        clustering=clustering,
+    )
+    return Finding("errors", Verdict.FAIL if failing else None, figures)
+
+
+def _error_limit(before_n: int, before_k: int, *, objectives: ObjectivesPart) -> float:
+    """The share of failures that is still no reason to go back: what was bad before is not this release's fault."""
+    if not before_n:
+        return objectives.error_ratio_max
+    usual = _upper_share(before_k, before_n)
+    risen = ALONE_RISE * usual + objectives.error_ratio_min_excess
+    if usual >= objectives.error_ratio_max:
+        return min(0.9, risen)
+    return min(objectives.error_ratio_max, risen)
+
+
+def _upper_share(events: int, trials: int) -> float:
+    """A share that the true one hardly exceeds: three standard errors and three events more."""
+    return min(1.0, (events + 3 + 3 * math.sqrt(events)) / max(1, trials))
+
+
+def _counting(arm: Sequence[tuple[int, int]]) -> int:
+    """In how many stretches anything happened."""
+    return sum(1 for _, events in arm if events)
+
+
+def find_slow(
+    windows: Sequence[Window], before: Sequence[Window], *, objectives: ObjectivesPart, alpha: float
+) -> Finding:
+    """More answers beyond the 99th percentile's objective than may be, or than there were before."""
+    bound_s = objectives.latency_p99_s_max
+    begun_s = next((window.start_s for window in windows if window.requests), 0.0)
+    warm_s = begun_s if before else begun_s + objectives.warm_up_s
+    arm = [_slow(window, bound_s) for window in windows if window.start_s >= warm_s]
+    before_n, before_k = (
+        sum(column) for column in zip((0, 0), *(_slow(window, bound_s) for window in before), strict=True)
+    )
+    limit = min(0.5, max(SLOW_SHARE, ALONE_RISE * (ratio(before_k, before_n) or 0.0)))
+    clustering = ev.dispersion(arm)
+    evidence = ev.share_evidence(arm, limit=limit, dispersion=clustering)
+    n, k = (sum(column) for column in zip((0, 0), *arm, strict=True))
+    failing = evidence >= threshold(alpha) and _counting(arm) > 1
+    figures = numbers(
+        canary_requests=n,
+        canary_slow=k,
+        canary_ratio=ratio(k, n),
+        before_ratio=ratio(before_k, before_n),
+        bound_s=bound_s,
+        limit=limit,
+        evidence=evidence,
+        threshold=threshold(alpha),
+        clustering=clustering,
+    )
+    return Finding("latency", Verdict.FAIL if failing else None, figures)
+
+
+def _slow(window: Window, bound_s: float) -> tuple[int, int]:
+    """Answers, and those surely slower than the bound: in buckets that begin at or above it."""
+    lower_s = (0.0, *window.bounds_s)
+    slow = sum(number for number, low_s in zip(window.buckets, lower_s, strict=False) if low_s >= bound_s)
+    return sum(window.buckets), slow

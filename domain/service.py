@@ -1,9 +1,10 @@
 """A release at work on one site: what to start, what runs, and who gets which share of the traffic."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from domain.errors import ConfigError
 from domain.release import short
 
 
@@ -77,3 +78,20 @@ class Outcome:
 def service_name(application: str, release: str) -> str:
     """Name a release of an application where names must be short: `helpdesk-0123456789ab`."""
     return f"{application}-{short(release)}"
+
+
+def check_arms(arms: Sequence[Arm]) -> None:
+    """Refuse arms that could not share an application's traffic; none at all is legal.
+
+    Raises:
+        ConfigError: where a release comes twice, shares are not 0..100 with a sum of 100, or a share has no address.
+    """
+    releases = [short(arm.release) for arm in arms]
+    weights = [arm.weight_percent for arm in arms]
+    if len(set(releases)) != len(releases):
+        raise ConfigError(f"A release has two arms: {', '.join(releases)}. Give each release one.")
+    if arms and (sum(weights) != 100 or min(weights) < 0):
+        raise ConfigError(f"Shares of {weights} percent do not add up to 100. Give each arm 0..100, 100 in all.")
+    empty = [short(arm.release) for arm in arms if arm.weight_percent and not arm.addresses]
+    if empty:
+        raise ConfigError(f"Release {empty[0]} has a share of the traffic but no instance. Start it first.")

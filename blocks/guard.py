@@ -83,9 +83,6 @@ def prepare_child(order: dict[str, Any]) -> None:
 
 def start(order: dict[str, Any]) -> subprocess.Popen[bytes]:
     """Start the command in a session of its own."""
-    who: dict[str, Any] = {}
-    if order["uid"] is not None:
-        who = {"user": order["uid"], "group": order["gid"], "extra_groups": []}
     return subprocess.Popen(
         order["command"],
         cwd=order["directory"],
@@ -93,11 +90,12 @@ def start(order: dict[str, Any]) -> subprocess.Popen[bytes]:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=False,
+        user=order["uid"],
+        group=order["gid"],
+        extra_groups=[] if order["uid"] is not None else None,
         start_new_session=True,
         umask=0o022,
         preexec_fn=lambda: prepare_child(order),
-        **who,
     )
 
 

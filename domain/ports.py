@@ -156,6 +156,10 @@ class Sources(Protocol):
         """Seconds since 1970 of the commit: the clock of reproducible builds."""
         ...
 
+    def head(self, application: str, branch: str) -> str:
+        """The commit of a branch in the mirror. Raises: ConfigError that lists some of the branches there are."""
+        ...
+
 
 class Runner(Protocol):
     """Runs other people's commands: not as our user where that is possible, and never with our environment."""
@@ -203,8 +207,8 @@ class FlowRuns(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """What the orchestrator says of a run. `state` is one of its types in lower case: `scheduled`, `pending`, `running`,
-    `paused`, `cancelling`, `completed`, `failed`, `crashed`, `cancelled`; `since` is when it got there."""
+    """What the orchestrator says of a run. `state` is one of its types in lower case: `scheduled`, `pending`,
+    `running`, `paused`, `cancelling`, `completed`, `failed`, `crashed`, `cancelled`; `since` is when it got there."""
 
     id: str
     flow: str

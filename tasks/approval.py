@@ -1,7 +1,7 @@
 """Asking a person, and weighing what comes back.
 
-The order of things is the flow's (`flows/asking.py`); the rules are `domain/approval.py`'s. Each verdict on an answer is
-kept in a persisted task and in the ledger, because the flow runs again from its top when the code has long expired.
+The order of things is the flow's (`flows/asking.py`); the rules are `domain/approval.py`'s. Each verdict on an answer
+is kept in a persisted task and in the ledger, because the flow runs again from its top when the code has long expired.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -14,7 +14,7 @@ from domain.catalogue import say
 from domain.delivery import Commit
 from domain.ledger import Entry
 from domain.ports import Approver
-from domain.release import read_manifest, short
+from domain.release import short
 from domain.rollout import SETTLING_KINDS, live_release
 from tasks.incident import notify
 from tasks.instances import find_manifest
@@ -31,6 +31,12 @@ def read_settled(application: str, environment: str) -> list[Entry]:
 @reading_task
 def read_live(application: str, environment: str) -> str:
     """Read which release an environment is wholly on; empty where none ever was."""
+    return live_release(read_settled(application, environment))
+
+
+@effect_task
+def remember_live(run: str, application: str, environment: str, release: str, round_number: int) -> str:
+    """Read once what is live and keep the answer: a flow that suspends runs again from its top. Effect: none."""
     return live_release(read_settled(application, environment))
 
 
@@ -237,9 +243,3 @@ def expire_gate(run: str, application: str, environment: str, release: str, gate
         "approval.expired",
         {"release": short(release), "deadline": readable(deadline)},
     )
-
-
-@reading_task
-def read_manifest_of(application: str, release: str) -> dict[str, Any]:
-    """Read the manifest that was pinned for a digest, as JSON values."""
-    return read_manifest(find_manifest(application, release).as_dict()).as_dict()

@@ -21,7 +21,7 @@ def notify(run: str, application: str, environment: str, release: str, text: str
     except SlipwayError as exc:
         record(subject, "notification.failed", detail=text, text=text, error=str(exc)[:256])
     else:
-        record(subject, "notification.sent", detail=text, text=text, subject=title)
+        record(subject, "notification.sent", detail=text, text=text, title=title)
 
 
 @effect_task

@@ -3,7 +3,6 @@
 import time
 
 from blocks.http_probe import probe
-
 from blocks.world import open_world
 from domain.application import FILE, ApplicationFile, parse_application
 from domain.errors import ConfigError

@@ -4,6 +4,7 @@ The lease is held by the flow's own process and never across a suspend; when the
 """
 
 import threading
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -12,7 +13,7 @@ from prefect.cache_policies import NO_CACHE
 
 from blocks.world import open_world
 from domain.errors import RefusedError, TransientError
-from tasks.recording import is_transient
+from tasks.recording import Subject, effect_task, is_transient, record
 
 TTL_S = 45.0
 RENEW_S = 10.0
@@ -75,6 +76,35 @@ def _give_back(name: str, owner: str) -> None:
         open_world().leases.release(name, owner=owner)
     except TransientError:
         return  # it expires by itself
+
+
+INTERRUPT_WAIT_S = 20
+
+
+@effect_task
+def interrupt_holder(run: str, name: str, actor: str, others: tuple[str, ...]) -> tuple[str, ...]:
+    """End the runs in the way of an administrator, and wait for their lease to be free.
+
+    Effect: whoever holds the lease, and the `others`, are cancelled, and the lease is taken from them. Returns the runs
+    that were ended.
+    """
+    world = open_world()
+    holders = [lease.owner for lease in world.leases.held() if lease.name == name]
+    runs = tuple(dict.fromkeys(owner for owner in (*holders, *others) if owner != run))
+    for owner in runs:
+        record(Subject(run, name.split(":")[1], actor=actor), "run.interrupted", detail=owner, interrupted=owner)
+        world.run_records.cancel(owner)
+    deadline = time.monotonic() + INTERRUPT_WAIT_S
+    while time.monotonic() < deadline and any(_is_held(name, owner) for owner in runs):
+        time.sleep(0.5)
+    for owner in runs:
+        # who did not let go in time has it taken away: its keeper notices before its next effect, and stops
+        world.leases.release(name, owner=owner)
+    return runs
+
+
+def _is_held(name: str, owner: str) -> bool:
+    return any(lease.name == name and lease.owner == owner for lease in open_world().leases.held())
 
 
 def environment_lease(application: str, environment: str) -> str:

@@ -1,16 +1,17 @@
 """How tasks say what they mean to do and what became of it: intent before, outcome after.
 
-Every effect goes through `effect`; every task through `effect_task` or `reading_task`, which fix how results persist and
-what is retried. A crash between the two entries leaves an intent without an outcome, which `reconcile` finds.
+Every effect goes through `effect`; every task through `effect_task` or `reading_task`, which fix how results persist
+and what is retried. A crash between the two entries leaves an intent without an outcome, which `reconcile` finds.
 """
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task
 
 from blocks.world import open_world
@@ -20,42 +21,34 @@ from domain.ledger import Entry, Event
 P = ParamSpec("P")
 R = TypeVar("R")
 
-RETRY_DELAYS_S = [1, 2, 4, 8, 15]
+RETRY_DELAYS_S = [1.0, 2.0, 4.0, 8.0, 15.0]
 """Together longer than the embedded PostgreSQL takes to come back after it was killed."""
 
 
-def is_transient(task: Task[Any, Any], task_run: Any, state: Any) -> bool:
+def is_transient(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
     """Tell Prefect which failures are worth another try: those that say so of themselves."""
     return isinstance(state.result(raise_on_failure=False), TransientError)
 
 
 def effect_task(function: Callable[P, R]) -> Task[P, R]:
     """Make a task of one effect: its result persists, so that a resumed run does not repeat it."""
-    return cast(
-        "Task[P, R]",
-        task(
-            function,
-            persist_result=True,
-            retries=len(RETRY_DELAYS_S),
-            retry_delay_seconds=RETRY_DELAYS_S,
-            retry_condition_fn=is_transient,
-        ),
-    )
+    return task(
+        persist_result=True,
+        retries=len(RETRY_DELAYS_S),
+        retry_delay_seconds=RETRY_DELAYS_S,
+        retry_condition_fn=is_transient,
+    )(function)
 
 
 def reading_task(function: Callable[P, R]) -> Task[P, R]:
     """Make a task of one reading of the world: always fresh, never stored."""
-    return cast(
-        "Task[P, R]",
-        task(
-            function,
-            persist_result=False,
-            cache_policy=NO_CACHE,
-            retries=len(RETRY_DELAYS_S),
-            retry_delay_seconds=RETRY_DELAYS_S,
-            retry_condition_fn=is_transient,
-        ),
-    )
+    return task(
+        persist_result=False,
+        cache_policy=NO_CACHE,
+        retries=len(RETRY_DELAYS_S),
+        retry_delay_seconds=RETRY_DELAYS_S,
+        retry_condition_fn=is_transient,
+    )(function)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ import time
 from datetime import UTC, datetime
 
 from blocks.http_probe import probe
-
 from blocks.world import open_world
 from domain.errors import TransientError
 from domain.release import short
@@ -24,7 +23,7 @@ def shift_traffic(
     """
     world = open_world()
     arms = [_arm(application, environment, site, release=release, weight_percent=weight) for release, weight in shares]
-    main = max(shares, key=lambda share: share[1])[0]
+    main = max(shares, key=lambda share: share[1])[0] if shares else ""
     subject = Subject(run, application, environment, site, main)
     with effect(
         subject, "traffic", "shifted", detail=detail, shares={short(release): weight for release, weight in shares}
@@ -122,10 +121,11 @@ def smoke_test(application: str, environment: str, site: str, release: str) -> t
 
 
 @reading_task
-def probe_entry(application: str, environment: str, site: str, path: str, times: int) -> tuple[Probe, ...]:
-    """Ask for a path through the site's load balancer, some times."""
+def probe_entry(application: str, environment: str, site: str, release: str, times: int) -> tuple[Probe, ...]:
+    """Ask for a release's first smoke path through the site's load balancer, some times."""
+    path = read_application_file(application, environment, site, release).smoke.paths[0]
     url, host = open_world().balancer(environment, site).entry(application)
-    return tuple(probe(url + path, host=host, timeout_s=10) for _ in range(times))
+    return tuple(probe(url + path, host, timeout_s=10) for _ in range(times))
 
 
 @effect_task

@@ -26,7 +26,8 @@ TEXTS: dict[str, tuple[str, str]] = {
         "**Silence** until {deadline} is a no.\n\n"
         "Your name and the six digits of your authenticator prove that it is you; a code counts once. Whoever asked "
         "for this release cannot approve it.",
-        "**批准（approve）：** 版本进入 {environment}：先备用站点，再主站点逐步放量并逐步判定；判定为坏则自动恢复线上版本。\n\n"
+        "**批准（approve）：** 版本进入 {environment}：先备用站点，再主站点逐步放量并逐步判定；"
+        "判定为坏则自动恢复线上版本。\n\n"
         "**拒绝（reject）：** 不做任何改变，运行结束。\n\n**沉默**到 {deadline} 即视为拒绝。\n\n"
         "请填写姓名与验证器的六位数字以证明身份；每个验证码只能使用一次。申请人不能批准自己的发布。",
     ),

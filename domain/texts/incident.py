@@ -9,8 +9,8 @@ TEXTS: dict[str, tuple[str, str]] = {
         "下一步：`slipway history {application}` 查看完整经过。",
     ),
     "incident.rolled_back": (
-        "{environment} rolled back to {previous}: {cause}",
-        "{environment} 已回滚到 {previous}：{cause}",
+        "{environment} rolled back to {previous} by itself",
+        "{environment} 已自动回滚到 {previous}",
     ),
     "incident.rollout_failed": ("rollout to {environment} failed", "{environment} 发布失败"),
     "incident.run_died": ("run {name} ended as {state}", "运行 {name} 以 {state} 结束"),

@@ -1,0 +1,93 @@
+"""`reconcile`: settles what a run that died has left, and says aloud what nobody else says.
+
+Started by an automation whenever a run fails or crashes, and on a schedule, because automations can be lost. It closes
+gates whose time is over (Prefect ends such a run without a process), brings environments that a dead run left midway
+back to the release they were on, and opens incidents for crashed and missed runs. What still runs or waits is left
+alone.
+"""
+
+from prefect import flow
+from prefect.runtime import flow_run
+
+from blocks.world import open_world
+from domain.catalogue import say
+from domain.ports import RunRecord
+from domain.release import short
+from domain.rollout import OpenGate, OpenRollout
+from flows.restoring import restore_release
+from tasks.approval import expire_gate
+from tasks.incident import block_digest, open_incident
+from tasks.lease import environment_lease, held_lease
+from tasks.rollout import list_open_gates, list_open_rollouts, record_rollout
+from tasks.runs import list_crashed_runs, list_late_runs, read_run
+
+
+@flow(name="reconcile", persist_result=True)
+def reconcile(run: str = "") -> dict[str, int]:
+    """Settle what dead runs have left.
+
+    Args:
+        run: the id of the run that ended, for the record; everything unsettled is looked at in any case.
+    """
+    gates = [gate for gate in list_open_gates() if _has_ended(gate.run)]
+    for gate in gates:
+        _close_gate(gate)
+    rollouts = [rollout for rollout in list_open_rollouts() if _has_ended(rollout.run)]
+    for rollout in rollouts:
+        _settle(rollout)
+    crashed, late = list_crashed_runs(), list_late_runs()
+    for record in crashed:
+        _tell(record, "incident.run_died", state=record.state)
+    for record in late:
+        _tell(record, "incident.run_missed", since=f"{record.since:%Y-%m-%d %H:%M} UTC")
+    return {"gates": len(gates), "rollouts": len(rollouts), "crashed": len(crashed), "late": len(late)}
+
+
+def _has_ended(run: str) -> bool:
+    """Whether a run is over. One that Prefect no longer knows (its history was vacuumed) is over, too."""
+    record = read_run(run)
+    return record is None or record.has_ended
+
+
+def _close_gate(gate: OpenGate) -> None:
+    expire_gate(gate.run, gate.application, gate.environment, gate.release, gate.gate, gate.deadline)
+    data = {"outcome": "expired", "cause": f"nobody answered at gate {gate.gate}"}
+    record_rollout(gate.run, gate.application, "", gate.release, "cd.stopped", data, gate.gate)
+
+
+def _settle(rollout: OpenRollout) -> None:
+    """Finish what was begun: a rollout goes back, a rollback goes on to where it wanted to."""
+    run, application, environment = rollout.run, rollout.application, rollout.environment
+    here = str(flow_run.id)
+    is_rollback = rollout.kind == "rollback"
+    to, bad = (rollout.release, rollout.previous) if is_rollback else (rollout.previous, rollout.release)
+    record = read_run(run)
+    state = record.state if record else "forgotten"
+    with held_lease(environment_lease(application, environment), owner=here):
+        problem = restore_release(
+            run=here,
+            application=application,
+            environment=environment,
+            to=to,
+            bad=bad if bad != to else "",
+            attempt=run[:8],
+        )
+        data = {"to": to, "previous": bad, "cause": f"its run ended as {state}", "verified": problem or "yes"}
+        kind = "rollback.completed" if is_rollback else "rollout.rolled_back"
+        # written in the name of the run that began it: that is what closes it
+        record_rollout(run, application, environment, rollout.release, kind, data, "settled")
+    language = open_world().language
+    title = say(
+        "incident.died_midway", language=language, state=state, environment=environment, release=short(to) or "–"
+    )
+    severity = "P0" if problem else "P2"
+    open_incident(here, application, environment, rollout.release, severity, title, problem or data["cause"])
+    if not is_rollback and bad and problem:
+        block_digest(here, application, bad, f"left midway, and {problem}")
+
+
+def _tell(record: RunRecord, text: str, **values: str) -> None:
+    """Open one incident about a run, however often it is seen: the entry's key is the run's."""
+    title = say(text, language=open_world().language, name=f"{record.flow}/{record.name}", **values)
+    application = str(record.parameters.get("application", ""))
+    open_incident(record.id, application, "", "", "P3", title, record.message or title)

@@ -1,0 +1,112 @@
+"""`rollback`: an administrator brings an environment back to an earlier release, at once and alone.
+
+No second person is asked: at night there is none. It is authenticated, verified afterwards, and recorded with its
+reason and course. A rollout that is under way is ended first. Migrations are never taken back.
+"""
+
+import time
+
+from prefect import flow
+from prefect.runtime import flow_run
+
+from blocks.world import open_world
+from domain.errors import InvariantError, RefusedError
+from domain.release import short
+from domain.rollout import OpenRollout, refuse_blocked
+from flows.restoring import restore_release
+from tasks.approval import authorise, read_live
+from tasks.incident import block_digest, notify
+from tasks.lease import environment_lease, held_lease, interrupt_holder
+from tasks.rollout import list_open_rollouts, read_blocked, read_previous, record_rollout
+
+
+@flow(name="rollback", flow_run_name="{application} in {environment}", persist_result=True)
+def rollback(
+    application: str,
+    environment: str,
+    reason: str,
+    administrator: str,
+    code: str,
+    release: str = "",
+    block: bool = False,
+) -> dict[str, str]:
+    """Bring an environment back to an earlier release.
+
+    Args:
+        application: the registered application's name.
+        environment: development, test, staging or production.
+        reason: why, for the record.
+        administrator: your name, as enrolled, with the role administrator.
+        code: six digits from your authenticator; a code counts once.
+        release: the digest to go back to; left empty, the release that was live before.
+        block: also refuse the digest that is left, until somebody unblocks it with a reason.
+    """
+    run = str(flow_run.id)
+    begun = time.monotonic()
+    _refuse_empty(reason)
+    refusal = authorise(run, application, environment, release, "rollback", administrator, code, reason)
+    if refusal:
+        raise RefusedError(f"The rollback is refused: {refusal}")
+    lease = environment_lease(application, environment)
+    midway = [rollout for rollout in list_open_rollouts() if _is_here(rollout, application, environment)]
+    interrupt_holder(run, lease, administrator, tuple(rollout.run for rollout in midway))
+    with held_lease(lease, owner=run):
+        live = read_live(application, environment)
+        bad, to = _choose(application, environment, live, release, midway[-1].release if midway else "")
+        data = {"previous": live, "reason": reason[:500]}
+        record_rollout(run, application, environment, to, "rollback.begun", data, "", administrator)
+        problem = restore_release(run=run, application=application, environment=environment, to=to, bad=bad)
+        verified = problem or "yes"
+        kind = "rollback.failed" if problem else "rollback.completed"
+        for rollout in midway:
+            closing = {"to": to, "cause": f"ended for a rollback by {administrator}", "verified": verified}
+            record_rollout(
+                rollout.run, application, environment, rollout.release, "rollout.rolled_back", closing, "interrupted"
+            )
+        data = {"previous": live, "reason": reason[:500], "verified": verified}
+        record_rollout(run, application, environment, to, kind, data, "", administrator)
+    if block and bad:
+        block_digest(run, application, bad, reason)
+    values = {"release": short(to), "bad": short(bad) or "–", "actor": administrator, "reason": reason}
+    notify(run, application, environment, to, "rollback.done", {**values, "verified": verified})
+    if problem:
+        raise InvariantError(
+            f"Rolled back to {short(to)}, but this does not hold: {problem}. Look at `slipway status`."
+        )
+    return {"release": to, "left": bad, "seconds": f"{time.monotonic() - begun:.1f}"}
+
+
+def _refuse_empty(reason: str) -> None:
+    if not reason.strip():
+        raise RefusedError("A rollback needs a reason. Say in one sentence why, and start it again.")
+
+
+def _is_here(rollout: OpenRollout, application: str, environment: str) -> bool:
+    return (rollout.application, rollout.environment, rollout.kind) == (application, environment, "rollout")
+
+
+def _choose(application: str, environment: str, live: str, wanted: str, midway: str) -> tuple[str, str]:
+    """Say which release is left and which one is gone back to.
+
+    A rollout that was just ended (`midway`) may have left its release on some sites; the live one is then the way back.
+    """
+    if wanted:
+        refuse_blocked(wanted, read_blocked(application))
+        _refuse_foreign(application, environment, wanted)
+        return midway or (live if live != wanted else ""), wanted
+    if midway and midway != live:
+        return midway, live
+    return live, read_previous(application, environment, live)
+
+
+def _refuse_foreign(application: str, environment: str, release: str) -> None:
+    """Raises: RefusedError for a digest that was never wholly live there: that is a rollout, not a rollback."""
+    ledger = open_world().ledger
+    known = ledger.entries(
+        kinds=["rollout.completed"], application=application, environment=environment, release=release, limit=1
+    )
+    if not known:
+        raise RefusedError(
+            f"Release {short(release)} was never live in {environment}, so nobody can go back to it. "
+            "Roll it out with the flow `cd`, or name an earlier release."
+        )

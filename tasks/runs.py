@@ -1,0 +1,28 @@
+"""Reading what became of flow runs."""
+
+from datetime import UTC, datetime, timedelta
+
+from blocks.world import open_world
+from domain.ports import RunRecord
+from tasks.recording import reading_task
+
+CRASHED_WITHIN_S = 24 * 3600
+LATE_AFTER_S = 300
+
+
+@reading_task
+def read_run(run: str) -> RunRecord | None:
+    """Read one run; None where the orchestrator does not know it any more."""
+    return open_world().run_records.find(run)
+
+
+@reading_task
+def list_crashed_runs() -> list[RunRecord]:
+    """List the runs that crashed within the last day."""
+    return open_world().run_records.crashed(since=datetime.now(UTC) - timedelta(seconds=CRASHED_WITHIN_S))
+
+
+@reading_task
+def list_late_runs() -> list[RunRecord]:
+    """List the runs that should have started five minutes ago and have not."""
+    return open_world().run_records.late(before=datetime.now(UTC) - timedelta(seconds=LATE_AFTER_S))

@@ -1,7 +1,7 @@
 """A release's story, told from the ledger: what `slipway history` prints.
 
-Pure: entries in, lines out. Intents (`*.begun`) are left out where their outcome follows; one without an outcome is what
-somebody at night looks for, so it stays and says so.
+Pure: entries in, lines out. Intents (`*.begun`) are left out where their outcome follows; one without an outcome is
+what somebody at night looks for, so it stays and says so.
 """
 
 from collections.abc import Sequence

@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
 
 def show_history(
     subject: Annotated[
-        str, typer.Argument(help="A release's digest, at least 6 digits of it; or an application.")
+        str, typer.Argument(help="A release's digest, 6 digits at least; or an application.")
     ] = "",
 ) -> None:
     """Print a release's whole story from the ledger, or list the releases of an application (or of all)."""

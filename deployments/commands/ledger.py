@@ -1,6 +1,7 @@
 """`slipway ledger`: read the record, and prove that it holds together."""
 
 import json
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
@@ -52,7 +53,7 @@ def show_ledger(
     console.print(table)
 
 
-def _all_entries():
+def _all_entries() -> Iterator[Entry]:
     ledger, after = open_world().ledger, 0
     while page := ledger.entries(after=after, limit=PAGE):
         yield from page

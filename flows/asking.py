@@ -84,8 +84,9 @@ def ask(
         if verdict["outcome"] != "refused":
             return verdict
         refusal = verdict["reason"]
-    expire_gate(run, application, environment, release, gate, deadline)
-    return {"outcome": "expired", "approver": "", "reason": "nobody gave an answer that counts"}
+    reason = "nobody gave an answer that counts"
+    expire_gate(run, application, environment, release, gate, deadline, reason)
+    return {"outcome": "expired", "approver": "", "reason": reason}
 
 
 def _suspend(form: type[RunInput], *, description: str, timeout_s: int, key: str) -> dict[str, str]:

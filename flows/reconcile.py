@@ -50,8 +50,10 @@ def _has_ended(run: str) -> bool:
 
 
 def _close_gate(gate: OpenGate) -> None:
-    expire_gate(gate.run, gate.application, gate.environment, gate.release, gate.gate, gate.deadline)
-    data = {"outcome": "expired", "cause": f"nobody answered at gate {gate.gate}"}
+    record = read_run(gate.run)
+    ended = "nobody answered in time" if record is None or record.state == "failed" else f"its run was {record.state}"
+    expire_gate(gate.run, gate.application, gate.environment, gate.release, gate.gate, gate.deadline, ended)
+    data = {"outcome": "expired", "cause": f"gate {gate.gate}: {ended}"}
     record_rollout(gate.run, gate.application, "", gate.release, "cd.stopped", data, gate.gate)
 
 
@@ -64,6 +66,8 @@ def _settle(rollout: OpenRollout) -> None:
     record = read_run(run)
     state = record.state if record else "forgotten"
     with held_lease(environment_lease(application, environment), owner=here):
+        if rollout not in list_open_rollouts():
+            return  # another run settled it while this one waited for the lease
         problem = restore_release(
             run=here,
             application=application,

@@ -30,6 +30,7 @@ def restore_release(
     if bad:
         drain(drain_s, f"restore-{environment}-{attempt}")
         for site in _order(place):
+            shift_traffic(run, application, environment, site, ((to, 100),) if to else (), f"restore-{attempt}-alone")
             stop_instances(run, application, environment, site, bad)
     checks = [_verify_site(application, environment, site, to) for site in _order(place)]
     return "; ".join(problem for problem in checks if problem)

@@ -231,10 +231,12 @@ def authorise(
 
 
 @effect_task
-def expire_gate(run: str, application: str, environment: str, release: str, gate: str, deadline: str) -> None:
+def expire_gate(
+    run: str, application: str, environment: str, release: str, gate: str, deadline: str, reason: str
+) -> None:
     """Write down that nobody answered in time: silence is no. Effect: one entry, one message."""
     subject = Subject(run, application, environment, "", release)
-    record(subject, "approval.expired", detail=gate, gate=gate, deadline=deadline, reason="nobody answered")
+    record(subject, "approval.expired", detail=gate, gate=gate, deadline=deadline, reason=reason)
     notify.fn(
         run,
         application,

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from blocks.installed_block import InstalledBlock
 from blocks.traefik_api import TraefikApi
+from blocks.traefik_config import counted_release
 from domain.errors import TransientError
 from domain.traffic import Counters
 
@@ -39,7 +40,8 @@ class TraefikMetrics(InstalledBlock):
     def read(self, application: str) -> dict[str, Counters]:
         """Read the counters of every release that has some, by the first 12 digits of its digest.
 
-        Attempts are counted: a request that Traefik tried again after a refused connection is one failure for each.
+        Attempts are counted: a request that found no connection, or a release without a living instance, is one failure
+        of that release for each attempt, though the client may have got its answer from another instance.
 
         Raises: TransientError where Traefik does not answer.
         """
@@ -83,12 +85,11 @@ def _counters(sums: _Sums, *, at: datetime) -> Counters:
 
 def _samples(page: str, application: str) -> Iterator[tuple[str, int, float, int]]:
     """Yield release (12 digits), status code, upper bound in seconds and cumulative count of each line that matters."""
-    names = re.compile(rf"{re.escape(application)}-([0-9a-f]{{12}})@file")
     for line in page.splitlines():
         found = _LINE.match(line)
         if found is None:
             continue
         labels = dict(_LABEL.findall(found[1]))
-        service = names.fullmatch(labels.get("service", ""))
-        if service:
-            yield service[1], int(labels["code"]), float(labels["le"]), int(float(found[2]))
+        release = counted_release(application, labels.get("service", ""))
+        if release:
+            yield release, int(labels["code"]), float(labels["le"]), int(float(found[2]))

@@ -1,7 +1,9 @@
 """What Traefik is told about one application on one site, and how what it shows is compared with that.
 
-A router on the Host header, a weighted service over one child service for each release, a retry, a transport. Rendered
-and read back by `blocks/balancer_traefik.py`; the reasons were found by trying (docs/reference/targets.md).
+A router on the Host header with a retry; a weighted service over the releases that have a share; for each release a
+service with its instances, and what counts a request that none of them can take. Rendered and read back by
+`blocks/balancer_traefik.py`, counted by `blocks/metrics_traefik.py`; the reasons were found by trying
+(docs/reference/targets.md).
 """
 
 import re
@@ -13,6 +15,10 @@ from domain.service import Arm, service_name
 
 RELEASE_HEADER = "X-Slipway-Release"
 """Sent with every health check, so that Traefik's API shows the whole digest of a child service."""
+
+
+NOBODY = "http://127.0.0.1:1"
+"""Where a release without a living instance sends a request: refused at once, so that it is counted and tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,39 +36,51 @@ def host_of(application: str) -> str:
 
 def render_routes(application: str, arms: Sequence[Arm], timing: Timing) -> dict[str, Any]:
     """Write Traefik's dynamic configuration for an application."""
-    services = {service_name(application, arm.release): _render_arm(application, arm, timing) for arm in arms}
+    services = {application: {"weighted": {"services": _render_shares(application, arms)}}}
+    for arm in arms:
+        services |= _render_release(application, arm, timing)
     router = {"rule": f"Host(`{host_of(application)}`)", "service": application, "middlewares": [application]}
     return {
         "http": {
             "routers": {application: router},
-            "services": services | {application: {"weighted": _render_shares(application, arms)}},
+            "services": services,
             "middlewares": {application: {"retry": _render_retry(timing)}},
             "serversTransports": {application: _render_transport(timing)},
         }
     }
 
 
+def counted_release(application: str, service: str) -> str | None:
+    """Say which release (12 digits) of an application Traefik counts under a service's name; None for none."""
+    found = re.fullmatch(rf"{re.escape(application)}-([0-9a-f]{{12}})(-down)?@file", service)
+    return found[1] if found else None
+
+
 def read_arms(application: str, services: Mapping[str, Mapping[str, Any]]) -> list[Arm]:
     """Read the arms from the services that Traefik shows, by falling share."""
     shares = cast(list[dict[str, Any]], services.get(application, {}).get("weighted", {}).get("services", []))
-    weights = {_plain(str(share["name"])): int(share["weight"]) for share in shares}
+    weights = {_plain(str(share["name"])).removesuffix("-arm"): int(share["weight"]) for share in shares}
     arms = [
         _read_arm(name, cast(dict[str, Any], service["loadBalancer"]), weights.get(name, 0))
         for name, service in services.items()
-        if "loadBalancer" in service
+        if "loadBalancer" in service and not name.endswith("-down")
     ]
     return sorted(arms, key=lambda arm: (-arm.weight_percent, arm.release))
 
 
 def services_of(application: str, shown: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
     """Choose an application's services from all that Traefik shows, by name without `@file`."""
-    names = re.compile(rf"{re.escape(application)}(-[0-9a-f]{{12}})?@file")
+    names = re.compile(rf"{re.escape(application)}(?:-[0-9a-f]{{12}}(-arm|-down)?)?@file")
     found: dict[str, Mapping[str, Any]] = {}
     for service in shown:
         match = names.fullmatch(str(service.get("name")))
+        if match is None:
+            continue
+        name = _plain(str(service["name"]))
+        kind = "weighted" if name == application else "failover" if match[1] == "-arm" else "loadBalancer"
         # Another application may be called like a release of this one; what kind a service is tells them apart.
-        if match and ("loadBalancer" if match[1] else "weighted") in service:
-            found[_plain(str(service["name"]))] = service
+        if kind in service:
+            found[name] = service
     return found
 
 
@@ -79,44 +97,57 @@ def is_shown(expected: Any, found: Any) -> bool:
     return expected == found
 
 
-def _render_shares(application: str, arms: Sequence[Arm]) -> dict[str, Any]:
-    # An arm of weight 0 stays out of the list: Traefik 3.7 spins for ever, and with it every request of the
-    # application, once all listed arms with a weight are down and one of weight 0 is up.
-    shares = [
-        {"name": service_name(application, arm.release), "weight": arm.weight_percent}
+def _render_shares(application: str, arms: Sequence[Arm]) -> list[dict[str, Any]]:
+    """Name the releases that have a share.
+
+    One of weight 0 stays out, and the weighted service has no health check of its own: with both, Traefik 3.7 spins for
+    ever, and with it every request of the application, once all releases with a share are down and that one is up.
+    """
+    return [
+        {"name": f"{service_name(application, arm.release)}-arm", "weight": arm.weight_percent}
         for arm in arms
         if arm.weight_percent > 0
     ]
-    # With two arms, a dead one loses its share to the other. With one there is no other, and its own service must give
-    # the 503, so that it is counted as that release's failure.
-    return {"services": shares} | ({"healthCheck": {}} if len(shares) > 1 else {})
 
 
-def _render_arm(application: str, arm: Arm, timing: Timing) -> dict[str, Any]:
-    interval = _duration(timing.check_interval_s)
-    check = {
-        "path": arm.health_path,
-        "interval": interval,
-        "unhealthyInterval": interval,
-        "timeout": _duration(max(1.0, timing.check_interval_s)),
-        "headers": {RELEASE_HEADER: arm.release},
-    }
+def _render_release(application: str, arm: Arm, timing: Timing) -> dict[str, Any]:
+    """The instances of a release; and where its requests go when all of them are down.
+
+    Traefik's own 503 for "no instance" is counted for no service. A refused connection is counted for this release, and
+    the retry then finds another release that lives.
+    """
+    name = service_name(application, arm.release)
+    nobody = {"servers": [{"url": NOBODY}], "serversTransport": application}
     return {
-        "loadBalancer": {
-            "servers": [{"url": address} for address in arm.addresses],
-            "passHostHeader": True,
-            "serversTransport": application,
-            "healthCheck": check,
-        }
+        f"{name}-arm": {"failover": {"service": name, "fallback": f"{name}-down"}},
+        f"{name}-down": {"loadBalancer": nobody},
+        name: {"loadBalancer": _render_instances(application, arm, timing)},
+    }
+
+
+def _render_instances(application: str, arm: Arm, timing: Timing) -> dict[str, Any]:
+    interval = _duration(timing.check_interval_s)
+    return {
+        "servers": [{"url": address} for address in arm.addresses],
+        "passHostHeader": True,
+        "serversTransport": application,
+        "healthCheck": {
+            "path": arm.health_path,
+            "interval": interval,
+            "unhealthyInterval": interval,
+            "timeout": _duration(max(1.0, timing.check_interval_s)),
+            "headers": {RELEASE_HEADER: arm.release},
+        },
     }
 
 
 def _render_retry(timing: Timing) -> dict[str, Any]:
     """Ask another instance when no connection came about, for longer than a health check needs to notice.
 
-    Traefik never repeats a request of which anything was sent.
+    Twenty attempts find the living release of two even where the dead one has most of the traffic. Traefik never
+    repeats a request of which anything was sent.
     """
-    return {"attempts": 12, "initialInterval": _duration(timing.check_interval_s / 10)}
+    return {"attempts": 20, "initialInterval": _duration(timing.check_interval_s / 15)}
 
 
 def _render_transport(timing: Timing) -> dict[str, Any]:

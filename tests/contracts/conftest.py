@@ -4,6 +4,7 @@ from collections.abc import Generator
 
 import psycopg
 import pytest
+from fixtures_traefik import traefik_process, traefik_site  # noqa: F401 - fixtures of the balancer's suites
 from psycopg import sql
 
 from blocks.ledger_schema import install_schema

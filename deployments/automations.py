@@ -1,0 +1,59 @@
+"""The automations of the installation: what Prefect does by itself when a run dies.
+
+Registered by `slipway up` (`stack/registration.py`), which compares by the mark in the description.
+"""
+
+from datetime import timedelta
+from uuid import UUID
+
+from prefect.automations import Automation
+from prefect.client.schemas.objects import StateType
+from prefect.events.actions import ChangeFlowRunState, RunDeployment
+from prefect.events.schemas.automations import EventTrigger, Posture
+
+HEARTBEAT_S = 30
+HEARTBEATS_MISSED = 3
+
+_ENDINGS = ("Completed", "Failed", "Cancelled", "Crashed", "TimedOut", "AwaitingRetry")
+_WAITING = ("Suspended", "Paused")
+_WATCHED_FLOWS = ["ci", "cd", "rollback"]
+
+
+def zombie_automation() -> Automation:
+    """Call a run crashed whose process fell silent: worker and run both killed leave RUNNING for ever.
+
+    The waiting states are among what is expected after a heartbeat, or every open approval would be crashed.
+    """
+    states = {f"prefect.flow-run.{name}" for name in (*_ENDINGS, *_WAITING)}
+    silence_s = HEARTBEAT_S * HEARTBEATS_MISSED
+    return Automation(
+        name="slipway: a silent run is crashed",
+        description=f"No heartbeat for {silence_s} s, and no end either: the process is dead.",
+        trigger=EventTrigger(
+            after={"prefect.flow-run.heartbeat"},
+            expect={"prefect.flow-run.heartbeat", *states},
+            match={"prefect.resource.id": ["prefect.flow-run.*"]},  # pyright: ignore[reportArgumentType]
+            for_each={"prefect.resource.id"},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=timedelta(seconds=silence_s),
+        ),
+        actions=[ChangeFlowRunState(state=StateType.CRASHED, message=f"No heartbeat for {silence_s} s")],
+    )
+
+
+def reconcile_automation(deployment_id: UUID) -> Automation:
+    """Start `reconcile` when a delivery, a build or a rollback ends badly: nobody else may be left to do it."""
+    return Automation(
+        name="slipway: reconcile after a bad end",
+        description="A run of ci, cd or rollback failed, crashed, was cancelled or ran out of time: settle what it left.",
+        trigger=EventTrigger(
+            expect={f"prefect.flow-run.{name}" for name in ("Failed", "Crashed", "TimedOut", "Cancelled")},
+            match={"prefect.resource.id": "prefect.flow-run.*"},  # pyright: ignore[reportArgumentType]
+            match_related={"prefect.resource.role": "flow", "prefect.resource.name": _WATCHED_FLOWS},  # pyright: ignore[reportArgumentType]
+            posture=Posture.Reactive,
+            threshold=1,
+            within=timedelta(0),
+        ),
+        actions=[RunDeployment(deployment_id=deployment_id, parameters={"run": "{{ flow_run.id }}"})],
+    )

@@ -5,6 +5,7 @@ alone. What a team may exchange or tune (targets, load balancers, metrics, notif
 that an environment names, so that an edit in the UI takes effect with the next run.
 """
 
+import importlib
 from functools import cache, cached_property
 from typing import Any, cast
 
@@ -12,6 +13,7 @@ import yaml
 from prefect.blocks.core import Block
 from pydantic import ValidationError
 
+from blocks import http_probe
 from blocks.applications_postgres import PostgresApplications
 from blocks.approvers_postgres import PostgresApprovers
 from blocks.inbox_postgres import PostgresInbox
@@ -37,6 +39,7 @@ from domain.ports import (
     Notifier,
     ObjectStore,
     Packages,
+    Prober,
     Runner,
     RunRecords,
     Sources,
@@ -99,6 +102,10 @@ class EmbeddedWorld:
         from blocks.notifier_mailbox import open_notifier
 
         return open_notifier(self.installation)
+
+    @property
+    def prober(self) -> Prober:
+        return http_probe
 
     @cached_property
     def run_records(self) -> RunRecords:
@@ -187,8 +194,8 @@ class EmbeddedWorld:
 @cache
 def _load(reference: str) -> Block:
     """Load a block document by `type-slug/name`, once in a process: a run sees one state of its settings."""
-    import blocks.register  # noqa: F401 - the classes must be known before a document can be dispatched to one
-
+    # the classes must be known before a document can be dispatched to one of them
+    importlib.import_module("blocks.register")
     try:
         return cast(Block, Block.load(reference))
     except ValueError as exc:

@@ -5,7 +5,7 @@ results persist. Tests call `use_world` to put in-memory twins in its place.
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, cast
 
 from domain.catalogue import Language
 from domain.environment import Environment
@@ -23,6 +23,7 @@ from domain.ports import (
     Notifier,
     ObjectStore,
     Packages,
+    Prober,
     Runner,
     RunRecords,
     Sources,
@@ -57,6 +58,8 @@ class World(Protocol):
     @property
     def flow_runs(self) -> FlowRuns: ...
     @property
+    def prober(self) -> Prober: ...
+    @property
     def run_records(self) -> RunRecords: ...
     @property
     def store(self) -> ObjectStore: ...
@@ -88,4 +91,5 @@ def open_world() -> World:
         return _opener()
     from blocks.embedded_world import EmbeddedWorld
 
-    return EmbeddedWorld.open()
+    # cast: the checker does not take a cached_property for the property of a protocol
+    return cast(World, EmbeddedWorld.open())

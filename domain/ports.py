@@ -17,7 +17,7 @@ from domain.delivery import Commit, Ignored, Push
 from domain.ledger import Entry, Event
 from domain.lock import Lock
 from domain.release import Image, Manifest
-from domain.service import Arm, Instance, Outcome, ServiceSpec
+from domain.service import Arm, Instance, Outcome, Probe, ServiceSpec
 from domain.traffic import Counters
 
 
@@ -323,6 +323,14 @@ class Target(Protocol):
 
     def log_tail(self, application: str, release: str, *, lines: int = 40) -> str:
         """The last lines that its instances wrote."""
+        ...
+
+
+class Prober(Protocol):
+    """One HTTP GET, from outside: what a service says of itself."""
+
+    def probe(self, url: str, host: str | None = None, timeout_s: float = 5) -> Probe:
+        """Ask once and read the answer; no answer is a probe with status 0, never an error."""
         ...
 
 

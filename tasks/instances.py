@@ -2,7 +2,6 @@
 
 import time
 
-from blocks.http_probe import probe
 from blocks.world import open_world
 from domain.application import FILE, ApplicationFile, parse_application
 from domain.errors import ConfigError
@@ -91,13 +90,14 @@ def await_ready(application: str, environment: str, site: str, release: str) -> 
 
     Returns: an empty text when all are; else what the last one answered, and the last lines of its log.
     """
-    target = open_world().target(environment, site)
+    world = open_world()
+    target, prober = world.target(environment, site), world.prober
     health = read_application_file(application, environment, site, release).health
     deadline = time.monotonic() + health.start_limit_s
     problem = "no instance was started"
     while time.monotonic() < deadline:
         instances = [instance for instance in target.instances(application) if instance.release == release]
-        probes = [probe(instance.url + health.ready, timeout_s=2) for instance in instances]
+        probes = [prober.probe(instance.url + health.ready, timeout_s=2) for instance in instances]
         if probes and all(answer.is_ok for answer in probes):
             return ""
         bad = next((answer for answer in probes if not answer.is_ok), None)

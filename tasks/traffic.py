@@ -3,7 +3,6 @@
 import time
 from datetime import UTC, datetime
 
-from blocks.http_probe import probe
 from blocks.world import open_world
 from domain.errors import TransientError
 from domain.release import short
@@ -117,7 +116,7 @@ def smoke_test(application: str, environment: str, site: str, release: str) -> t
     paths = read_application_file(application, environment, site, release).smoke.paths
     instances = open_world().target(environment, site).instances(application)
     urls = [instance.url + path for instance in instances if instance.release == release for path in paths]
-    return tuple(probe(url, timeout_s=10) for url in urls)
+    return tuple(open_world().prober.probe(url, timeout_s=10) for url in urls)
 
 
 @reading_task
@@ -125,7 +124,7 @@ def probe_entry(application: str, environment: str, site: str, release: str, tim
     """Ask for a release's first smoke path through the site's load balancer, some times."""
     path = read_application_file(application, environment, site, release).smoke.paths[0]
     url, host = open_world().balancer(environment, site).entry(application)
-    return tuple(probe(url + path, host, timeout_s=10) for _ in range(times))
+    return tuple(open_world().prober.probe(url + path, host, timeout_s=10) for _ in range(times))
 
 
 @effect_task

@@ -213,12 +213,16 @@ class Supervisor:
 
         Raises: TransientError where something still runs at the limit.
         """
-        self._call("stopProcessGroup", group, False, tolerate=(_BAD_NAME, _NOT_RUNNING))
+        self.ask_stop(group)
         deadline = time.monotonic() + limit_s
         while busy := [process for process in self.processes(group) if process.state not in _IDLE]:
             if time.monotonic() > deadline:
                 raise TransientError(f"{group}:{busy[0].name} (pid {busy[0].pid}) still runs after {limit_s:.0f} s.")
             time.sleep(_POLL_S)
+
+    def ask_stop(self, group: str) -> None:
+        """Ask a group to stop, without waiting; an unknown group is no error."""
+        self._call("stopProcessGroup", group, False, tolerate=(_BAD_NAME, _NOT_RUNNING))
 
     def tail(self, group: str, name: str, *, lines: int = 40) -> str:
         """The last lines that a program wrote; empty when it wrote none.

@@ -6,10 +6,9 @@ Registered by `slipway up` (`stack/registration.py`), which compares by the mark
 from datetime import timedelta
 from uuid import UUID
 
-from prefect.automations import Automation
 from prefect.client.schemas.objects import StateType
-from prefect.events.actions import ChangeFlowRunState, RunDeployment
-from prefect.events.schemas.automations import EventTrigger, Posture
+from prefect.events.actions import ActionTypes, ChangeFlowRunState, RunDeployment
+from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 
 HEARTBEAT_S = 30
 HEARTBEATS_MISSED = 3
@@ -19,14 +18,14 @@ _WAITING = ("Suspended", "Paused")
 _WATCHED_FLOWS = ["ci", "cd", "rollback"]
 
 
-def zombie_automation() -> Automation:
+def zombie_automation() -> AutomationCore:
     """Call a run crashed whose process fell silent: worker and run both killed leave RUNNING for ever.
 
     The waiting states are among what is expected after a heartbeat, or every open approval would be crashed.
     """
     states = {f"prefect.flow-run.{name}" for name in (*_ENDINGS, *_WAITING)}
     silence_s = HEARTBEAT_S * HEARTBEATS_MISSED
-    return Automation(
+    return AutomationCore(
         name="slipway: a silent run is crashed",
         description=f"No heartbeat for {silence_s} s, and no end either: the process is dead.",
         trigger=EventTrigger(
@@ -38,15 +37,15 @@ def zombie_automation() -> Automation:
             threshold=1,
             within=timedelta(seconds=silence_s),
         ),
-        actions=[ChangeFlowRunState(state=StateType.CRASHED, message=f"No heartbeat for {silence_s} s")],
+        actions=_one(ChangeFlowRunState, state=StateType.CRASHED, message=f"No heartbeat for {silence_s} s"),
     )
 
 
-def reconcile_automation(deployment_id: UUID) -> Automation:
+def reconcile_automation(deployment_id: UUID) -> AutomationCore:
     """Start `reconcile` when a delivery, a build or a rollback ends badly: nobody else may be left to do it."""
-    return Automation(
+    return AutomationCore(
         name="slipway: reconcile after a bad end",
-        description="A run of ci, cd or rollback failed, crashed, was cancelled or ran out of time: settle what it left.",
+        description="A run of ci, cd or rollback ended badly or was cancelled: settle what it left.",
         trigger=EventTrigger(
             expect={f"prefect.flow-run.{name}" for name in ("Failed", "Crashed", "TimedOut", "Cancelled")},
             match={"prefect.resource.id": "prefect.flow-run.*"},  # pyright: ignore[reportArgumentType]
@@ -55,5 +54,10 @@ def reconcile_automation(deployment_id: UUID) -> Automation:
             threshold=1,
             within=timedelta(0),
         ),
-        actions=[RunDeployment(deployment_id=deployment_id, parameters={"run": "{{ flow_run.id }}"})],
+        actions=_one(RunDeployment, deployment_id=deployment_id, parameters={"run": "{{ flow_run.id }}"}),
     )
+
+
+def _one(action: type[ActionTypes], **settings: object) -> list[ActionTypes]:
+    """A list of one action; read as data, since the classes' signatures hide their defaults from the type checker."""
+    return [action.model_validate(settings)]

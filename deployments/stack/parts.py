@@ -1,0 +1,303 @@
+"""The parts of the stack as programs under supervisor: command, user, environment, log.
+
+One function for each part. Nothing is started here; `up.py` decides in which order that happens.
+"""
+
+import fnmatch
+import json
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from blocks.identity import can_run, give
+from blocks.installation import Installation, write_private
+from blocks.postgres_server import PostgresServer
+from blocks.supervisor import Program
+from deployments.stack.code import steps_folder
+from deployments.stack.settings import Settings
+from deployments.stack.traefik import static_configuration, traefik_folder
+from domain.errors import ConfigError
+
+POOL = "slipway"
+BUCKET = "releases"
+
+_POSTGRES_SETTINGS = {
+    "max_connections": "200",
+    "shared_buffers": "128MB",
+    "effective_cache_size": "512MB",
+    "max_wal_size": "1GB",
+    "min_wal_size": "80MB",
+    "wal_compression": "on",
+    "log_min_duration_statement": "2000",
+    "log_line_prefix": "%m [%p] %q%u@%d ",
+    "idle_in_transaction_session_timeout": "10min",
+    "tcp_keepalives_idle": "30",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """What the parts are made from."""
+
+    installation: Installation
+    settings: Settings
+    credentials: Mapping[str, str]
+    environ: Mapping[str, str]
+    code: Path
+
+
+def postgres_server(kit: Kit) -> PostgresServer:
+    """The stack's PostgreSQL."""
+    installation = kit.installation
+    return PostgresServer(
+        bin=installation.postgres_bin,
+        data=installation.state / "postgres",
+        port=installation.ports["postgres"],
+        user=installation.users.database,
+        sockets=installation.sockets / "postgres",
+        settings=_POSTGRES_SETTINGS,
+    )
+
+
+def postgres(kit: Kit) -> Program:
+    """PostgreSQL. SIGINT is its fast shutdown: it ends sessions and writes everything."""
+    server = postgres_server(kit)
+    return Program(
+        name="postgres",
+        command=tuple(server.command()),
+        directory=server.data,
+        environment={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
+        user=server.user,
+        log=_log(kit, "postgres"),
+        priority=10,
+        stop_signal="INT",
+        stop_limit_s=60,
+    )
+
+
+def s3(kit: Kit) -> Program:
+    """SeaweedFS with its S3 door; all its listeners on 127.0.0.1 and on ports of ours."""
+    ports, folder = kit.installation.ports, kit.installation.state / "s3"
+    configuration = _write_s3_configuration(kit)
+    sockets = kit.installation.sockets / "s3"
+    flags = {
+        "dir": folder,
+        "ip": "127.0.0.1",
+        "ip.bind": "127.0.0.1",
+        "master.port": ports["s3-master"],
+        "master.port.grpc": ports["s3-master-grpc"],
+        "master.telemetry": "false",
+        "master.volumeSizeLimitMB": 1000,
+        "volume.port": ports["s3-volume"],
+        "volume.port.grpc": ports["s3-volume-grpc"],
+        "volume.max": 0,
+        "volume.preStopSeconds": 1,
+        "filer": "true",
+        "filer.port": ports["s3-filer"],
+        "filer.port.grpc": ports["s3-filer-grpc"],
+        "filer.localSocket": sockets / "filer.sock",
+        "s3": "true",
+        "s3.port": ports["s3"],
+        "s3.port.grpc": ports["s3-grpc"],
+        "s3.port.iceberg": 0,
+        "s3.port.lance": 0,
+        "s3.config": configuration,
+        "s3.localSocket": sockets / "s3.sock",
+    }
+    command = (
+        str(tool(kit, "weed")),
+        "-logtostderr=true",
+        "server",
+        *(f"-{key}={value}" for key, value in flags.items()),
+    )
+    return Program(
+        name="s3",
+        command=command,
+        directory=folder,
+        environment={"PATH": "/usr/bin:/bin", "HOME": str(folder), "LC_ALL": "C"},
+        user=kit.installation.users.network,
+        log=_log(kit, "s3"),
+        priority=20,
+        stop_limit_s=20,
+    )
+
+
+def traefik(kit: Kit, site: str) -> Program:
+    """The load balancer of one site. Its standard output is the access log, one JSON object a line."""
+    folder = traefik_folder(kit.installation, site)
+    for path, user, mode in (
+        (folder, None, 0o755),
+        (folder / "dynamic", None, 0o755),
+        (folder / "log", _net(kit), 0o700),
+    ):
+        path.mkdir(parents=True, exist_ok=True)
+        give(path, user, mode=mode)
+    configuration = folder / "traefik.yaml"
+    write_private(configuration, static_configuration(kit.installation, site), mode=0o644)
+    return Program(
+        name=f"traefik-{site}",
+        command=(str(tool(kit, "traefik")), f"--configFile={configuration}"),
+        directory=folder,
+        environment={"PATH": "/usr/bin:/bin", "HOME": str(folder), "LC_ALL": "C"},
+        user=_net(kit),
+        log=_log(kit, f"traefik-{site}"),
+        priority=30,
+        stop_limit_s=15,
+        log_size_bytes_max=50_000_000,
+    )
+
+
+def prefect(kit: Kit) -> Program:
+    """Prefect's server and UI, in one process; its database is PostgreSQL."""
+    ports, secrets = kit.installation.ports, kit.credentials
+    database = f"postgresql+asyncpg://prefect:{secrets['postgres_prefect']}@127.0.0.1:{ports['postgres']}/prefect"
+    environment = {
+        **prefect_client_environment(kit),
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": database,
+        "PREFECT_SERVER_API_AUTH_STRING": secrets["prefect_auth"],
+        "PREFECT_SERVER_ENCRYPTION_KEY": secrets["prefect_encryption_key"],
+        "PREFECT_SERVER_API_HOST": "127.0.0.1",
+        "PREFECT_SERVER_API_PORT": str(ports["prefect"]),
+        "PREFECT_SERVER_UI_API_URL": kit.installation.prefect_api_url,
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+        "PREFECT_SERVER_SERVICES_REPOSSESSOR_LOOP_SECONDS": "15",
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(kit.settings.run_retention_days * 86_400),
+    }
+    command = (sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1")
+    return Program(
+        name="prefect",
+        command=(*command, "--port", str(ports["prefect"])),
+        directory=kit.installation.state / "prefect",
+        environment=environment,
+        log=_log(kit, "prefect"),
+        priority=40,
+        start_s=3,
+        stop_limit_s=20,
+    )
+
+
+def worker(kit: Kit) -> Program:
+    """The worker that starts flow runs as processes. No `--limit`: a quick resume would kill it; the pool has one."""
+    command = (sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process")
+    return Program(
+        name="worker",
+        command=(*command, "--name", "slipway", "--install-policy", "never"),
+        directory=kit.installation.state / "prefect",
+        environment=flow_environment(kit),
+        log=_log(kit, "worker"),
+        priority=50,
+        start_s=3,
+        stop_limit_s=30,
+    )
+
+
+def door(kit: Kit) -> Program:
+    """The webhook door; it runs from the same copy of the code as the flows."""
+    return Program(
+        name="door",
+        command=(sys.executable, "-m", "deployments.door"),
+        directory=kit.code,
+        environment=flow_environment(kit),
+        log=_log(kit, "door"),
+        priority=50,
+        stop_limit_s=15,
+    )
+
+
+def prefect_client_environment(kit: Kit) -> dict[str, str]:
+    """What every process of ours that speaks to Prefect has in its environment."""
+    installation = kit.installation
+    kept = {name: kit.environ[name] for name in ("HOME", "USER", "LOGNAME", "LANG", "TZ") if name in kit.environ}
+    return {
+        "PATH": f"{Path(sys.executable).parent}:{kit.environ.get('PATH', '/usr/local/bin:/usr/bin:/bin')}",
+        "LC_ALL": "C.UTF-8",
+        **kept,
+        "SLIPWAY_STATE": str(installation.state),
+        "PREFECT_HOME": str(installation.state / "prefect"),
+        "PREFECT_API_URL": installation.prefect_api_url,
+        "PREFECT_API_AUTH_STRING": kit.credentials["prefect_auth"],
+        "PREFECT_RESULTS_LOCAL_STORAGE_PATH": str(installation.state / "prefect" / "storage"),
+        "DO_NOT_TRACK": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def flow_environment(kit: Kit) -> dict[str, str]:
+    """The environment of the worker, which its flow runs inherit; with what builds need of ours."""
+    return {
+        **build_environment(kit),
+        **prefect_client_environment(kit),
+        "PYTHONPATH": str(steps_folder(kit.installation.state / "code")),
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
+        "PREFECT_WORKER_ENABLE_CANCELLATION": "true",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+        "PREFECT_LOGGING_LEVEL": "INFO",
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "slipway",
+    }
+
+
+def build_environment(kit: Kit) -> dict[str, str]:
+    """The variables that builds may keep: today's, and those of the last `up` that are not set today.
+
+    Kept, so that a start without a shell (after a reboot) builds as before. An empty value takes one away.
+    """
+    path = kit.installation.state / "build-environment.json"
+    known: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    patterns = kit.installation.build_variables
+    merged = known | {name: value for name, value in kit.environ.items() if _is_kept(name, patterns)}
+    wanted = {name: value for name, value in sorted(merged.items()) if value and _is_kept(name, patterns)}
+    if wanted != known:
+        write_private(path, json.dumps(wanted, indent=2))
+    return wanted
+
+
+def tool(kit: Kit, name: str) -> Path:
+    """A program of the venv where the network's user can run it: in place, else a copy in the state.
+
+    Raises: ConfigError where it is missing or does not run.
+    """
+    packaged = Path(sys.executable).parent / name
+    if not packaged.exists():
+        raise ConfigError(f"{packaged} is missing. Install requirements/runtime.txt into this Python.")
+    user = _net(kit)
+    if can_run([str(packaged), "version"], user):
+        return packaged
+    copied = kit.installation.state / "runtime" / "bin" / name
+    if not copied.exists() or copied.stat().st_size != packaged.stat().st_size:
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        draft = copied.with_name(f".{name}.{os.getpid()}")
+        shutil.copyfile(packaged, draft)
+        draft.chmod(0o755)
+        draft.replace(copied)
+    if not can_run([str(copied), "version"], user):
+        raise ConfigError(f"{copied} does not run as '{user}'. Is {copied.parent} on a file system mounted noexec?")
+    return copied
+
+
+def _is_kept(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _write_s3_configuration(kit: Kit) -> Path:
+    path = kit.installation.state / "s3-identities.json"
+    credentials = {"accessKey": kit.credentials["s3_access_key"], "secretKey": kit.credentials["s3_secret_key"]}
+    actions = ["Admin", "Read", "Write", "List", "Tagging"]
+    identity = {"name": "slipway", "credentials": [credentials], "actions": actions}
+    write_private(path, json.dumps({"identities": [identity]}))
+    give(path, _net(kit), mode=0o400)
+    return path
+
+
+def _net(kit: Kit) -> str | None:
+    return kit.installation.users.network
+
+
+def _log(kit: Kit, name: str) -> Path:
+    return kit.installation.state / "logs" / f"{name}.log"

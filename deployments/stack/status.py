@@ -1,0 +1,131 @@
+"""What runs, since when, where its log is, and whether it answers. Only looks; changes nothing."""
+
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+from blocks.installation import Installation
+from blocks.processes import stack_members
+from blocks.supervisor import Process, Supervisor
+from deployments.stack.probes import answers_http
+
+ORPHANED = "ORPHANED"
+
+
+@dataclass(frozen=True, slots=True)
+class PartStatus:
+    """One part. `state` is supervisor's word, `ORPHANED` (runs, but supervisor is dead) or `DOWN`."""
+
+    part: str
+    state: str
+    since: datetime | None
+    pid: int | None
+    log: Path | None
+    url: str
+    answers: bool | None
+
+    @property
+    def is_well(self) -> bool:
+        return self.state == "RUNNING" and self.answers is not False
+
+    def as_json(self) -> dict[str, Any]:
+        value = asdict(self)
+        value["since"] = self.since.isoformat() if self.since else None
+        value["log"] = str(self.log) if self.log else None
+        return value
+
+
+def read_status(installation: Installation) -> list[PartStatus]:
+    """Read the state of supervisor and of every part that should run, in the order in which they start."""
+    supervisor = Supervisor.of(installation)
+    if not supervisor.is_up():
+        return _without_supervisor(installation, supervisor)
+    own = PartStatus(
+        part="supervisor",
+        state="RUNNING",
+        since=None,
+        pid=supervisor.pid(),
+        log=supervisor.log,
+        url="",
+        answers=True,
+    )
+    processes = supervisor.processes()
+    missing = [_down(group, installation) for group in supervisor.desired_groups() if group not in _groups(processes)]
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        parts = list(pool.map(_read_part, processes, repeat(installation)))
+    return [own, *sorted([*parts, *missing], key=_place)]
+
+
+def _without_supervisor(installation: Installation, supervisor: Supervisor) -> list[PartStatus]:
+    alive = {member.part: member.pid for member in stack_members(installation.state) if member.part}
+    own = PartStatus("supervisor", "DOWN", None, None, supervisor.log, "", False)
+    return [
+        own,
+        *sorted((_down(group, installation, alive.get(group)) for group in supervisor.desired_groups()), key=_place),
+    ]
+
+
+def _down(group: str, installation: Installation, pid: int | None = None) -> PartStatus:
+    log = installation.state / "logs" / f"{group}.log"
+    state = ORPHANED if pid else "DOWN"
+    return PartStatus(group, state, None, pid, log if log.exists() else None, _url(group, installation), None)
+
+
+def _read_part(process: Process, installation: Installation) -> PartStatus:
+    name = process.group if process.group == process.name else f"{process.group}:{process.name}"
+    probe = _probe(process.group, installation)
+    return PartStatus(
+        part=name,
+        state=process.state,
+        since=process.since,
+        pid=process.pid,
+        log=process.log,
+        url=_url(process.group, installation),
+        answers=probe() if probe and process.is_running else None,
+    )
+
+
+def _probe(group: str, installation: Installation) -> Callable[[], bool] | None:
+    ports = installation.ports
+    if group == "prefect":
+        return lambda: answers_http(f"{installation.prefect_api_url}/health")
+    if group.startswith("traefik-"):
+        return lambda: answers_http(f"http://127.0.0.1:{ports['metrics-' + group.removeprefix('traefik-')]}/ping")
+    if group in ("postgres", "s3", "door"):
+        return lambda: _accepts(ports[group])
+    return None
+
+
+def _accepts(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=2):
+            return True
+    except OSError:
+        return False
+
+
+def _url(group: str, installation: Installation) -> str:
+    ports = installation.ports
+    if group == "prefect":
+        return installation.prefect_ui_url
+    if group.startswith("traefik-"):
+        return f"http://127.0.0.1:{ports['entry-' + group.removeprefix('traefik-')]}"
+    if group in ("s3", "door"):
+        return f"http://127.0.0.1:{ports[group]}"
+    return f"127.0.0.1:{ports[group]}" if group == "postgres" else ""
+
+
+def _groups(processes: list[Process]) -> set[str]:
+    return {process.group for process in processes}
+
+
+def _place(part: PartStatus) -> tuple[int, str]:
+    order = ("postgres", "s3", "prefect", "worker", "door")
+    if part.part in order:
+        return order.index(part.part), ""
+    return (len(order) if part.part.startswith("traefik-") else len(order) + 1), part.part

@@ -1,0 +1,167 @@
+"""Bring the stack up: look before anything starts, end what a dead supervisor left, start, wait, register, verify.
+
+Called by `slipway up`. Running it again changes nothing that is right already; interrupted at any line, it continues.
+"""
+
+import importlib.util
+import os
+from collections.abc import Sequence
+
+from blocks.bucket import ensure_bucket
+from blocks.identity import ensure_users
+from blocks.installation import STATE_VARIABLE, Installation
+from blocks.ledger_schema import install_schema
+from blocks.postgres_roles import ensure_database, ensure_extension, ensure_role, grant_entry
+from blocks.postgres_server import PostgresServer, wait_ready
+from blocks.postgres_session import LEDGER_DATABASE, LEDGER_ROLE
+from blocks.processes import end_all, is_this_server, stack_members
+from blocks.supervisor import Program, Supervisor
+from deployments.stack import parts
+from deployments.stack.code import copy_code
+from deployments.stack.credentials import ensure_credentials
+from deployments.stack.layout import (
+    make_installation,
+    plan_installation,
+    read_environments,
+    ship_environments,
+    site_names,
+)
+from deployments.stack.lock import exclusive
+from deployments.stack.parts import Kit
+from deployments.stack.preflight import find_problems
+from deployments.stack.probes import wait_http
+from deployments.stack.progress import Progress
+from deployments.stack.registration import register
+from deployments.stack.settings import Settings
+from domain.errors import ConfigError
+
+_ORPHAN_GRACE_S = 20
+_STACK_GROUPS = ("postgres", "s3", "prefect", "worker", "door")
+
+
+def bring_up(settings: Settings, progress: Progress) -> Installation:
+    """Bring the stack up and return its facts.
+
+    Effect: may be repeated. Raises: ConfigError with every problem found, before anything starts.
+    """
+    look_before(settings)
+    os.environ[STATE_VARIABLE] = str(settings.state)
+    settings.state.mkdir(parents=True, exist_ok=True)
+    with exclusive(settings.state):
+        with progress.step("users, folders, credentials") as notes:
+            kit = _prepare(settings, notes)
+        supervisor = Supervisor.of(kit.installation)
+        _take_over(kit, supervisor, progress)
+        _start(kit, supervisor, progress)
+        register(kit, progress, start_worker=lambda: _start_workers(kit, supervisor, progress))
+    return kit.installation
+
+
+def look_before(settings: Settings) -> None:
+    """Refuse where something stands in the way.
+
+    Raises: ConfigError with one sentence for each problem.
+    """
+    users = ensure_users()
+    ports, _ = plan_installation(settings)
+    own_pids = {member.pid for member in stack_members(settings.state)}
+    problems = find_problems(settings, ports=ports, users=users, own_pids=own_pids)
+    if problems:
+        raise ConfigError("Nothing was started.\n" + "\n".join(f"  - {problem}" for problem in problems))
+
+
+def _prepare(settings: Settings, notes: list[str]) -> Kit:
+    settings.save()
+    credentials = ensure_credentials(settings.state)
+    edited = ship_environments(settings.state)
+    installation = make_installation(settings)
+    notes += [f"environments/{name} is the team's own and stays" for name in edited]
+    code = copy_code(settings.state / "code")
+    return Kit(installation=installation, settings=settings, credentials=credentials, environ=os.environ, code=code)
+
+
+def _take_over(kit: Kit, supervisor: Supervisor, progress: Progress) -> None:
+    """Start supervisor; if an earlier one died, end the programs that it left, and only these.
+
+    They can't be adopted: supervisor manages only its own children. Flow runs are no programs of supervisor; they go on
+    and find the server again.
+    """
+    if supervisor.is_up():
+        return
+    orphans = [member for member in stack_members(kit.installation.state) if not member.is_flow_run]
+    if orphans:
+        with progress.step("what a dead supervisor left was ended") as notes:
+            notes += sorted(member.describe() for member in orphans)
+            if remaining := end_all(orphans, grace_s=_ORPHAN_GRACE_S):
+                raise ConfigError(f"{remaining[0].describe()} can't be ended. End it by hand, then run `slipway up`.")
+    with progress.step("supervisor"):
+        supervisor.boot()
+
+
+def _start(kit: Kit, supervisor: Supervisor, progress: Progress) -> None:
+    """Start everything up to Prefect's server; what does not wait for another starts at the same time."""
+    environments = read_environments(kit.installation.state / "environments")
+    server = parts.postgres_server(kit)
+    server.initialise(kit.credentials["postgres_superuser"])
+    _forget_stale_pid(server)
+    sites = site_names(environments)
+    first: list[Program] = [parts.postgres(kit), parts.s3(kit), *(parts.traefik(kit, site) for site in sites)]
+    changed = [program.name for program in first if supervisor.add_group(program.name, [program])]
+    with progress.step("PostgreSQL") as notes:
+        notes += ["started"] if "postgres" in changed else []
+        _prepare_databases(kit, server)
+    with progress.step("Prefect server") as notes:
+        notes += ["started"] if supervisor.add_group("prefect", [parts.prefect(kit)]) else []
+    _start_instances(supervisor, own=[*_STACK_GROUPS, *(f"traefik-{site}" for site in sites)], progress=progress)
+    with progress.step("SeaweedFS S3"):
+        ensure_bucket(
+            f"http://127.0.0.1:{kit.installation.ports['s3']}",
+            access_key=kit.credentials["s3_access_key"],
+            secret_key=kit.credentials["s3_secret_key"],
+            bucket=parts.BUCKET,
+        )
+    with progress.step(f"Traefik, {len(sites)} sites"):
+        for site in sites:
+            wait_http(f"http://127.0.0.1:{kit.installation.ports[f'metrics-{site}']}/ping", limit_s=20)
+
+
+def _prepare_databases(kit: Kit, server: PostgresServer) -> None:
+    superuser = kit.credentials["postgres_superuser"]
+    url = server.url(superuser)
+    wait_ready(url)
+    ensure_role(url, "prefect", password=kit.credentials["postgres_prefect"])
+    ensure_database(url, "prefect", owner="prefect")
+    ensure_extension(server.url(superuser, database="prefect"), "pg_trgm")
+    ensure_database(url, LEDGER_DATABASE)
+    install_schema(server.url(superuser, database=LEDGER_DATABASE))
+    ensure_role(url, LEDGER_ROLE, password=kit.credentials["postgres_slipway"])
+    grant_entry(url, LEDGER_DATABASE, role=LEDGER_ROLE)
+
+
+def _start_instances(supervisor: Supervisor, *, own: Sequence[str], progress: Progress) -> None:
+    """Start what was released here before: groups that others wrote down."""
+    started = [group for group in supervisor.groups() if group not in own and supervisor.start(group)]
+    if started:
+        progress.say(f"✓ released services: {', '.join(started)}")
+
+
+def _start_workers(kit: Kit, supervisor: Supervisor, progress: Progress) -> None:
+    programs = [parts.worker(kit)]
+    if importlib.util.find_spec("deployments.door") is not None:
+        programs.append(parts.door(kit))
+    for program in programs:
+        if supervisor.add_group(program.name, [program]):
+            progress.say(f"✓ {program.name} started")
+
+
+def _forget_stale_pid(server: PostgresServer) -> None:
+    """Remove a `postmaster.pid` whose process is gone, even where its number was given to somebody else since.
+
+    PostgreSQL itself only looks whether the number is alive, and then refuses to start for ever.
+    """
+    path = server.data / "postmaster.pid"
+    if not path.exists():
+        return
+    lines = path.read_text().splitlines()
+    if len(lines) < 3 or not is_this_server(int(lines[0]), float(lines[2]), name="postgres"):
+        path.unlink()

@@ -1,4 +1,4 @@
-"""What approvers read, to the letter. After a deliberate change: `SLIPWAY_GOLDEN=write pytest tests/golden`, then look."""
+"""What approvers read, to the letter. After a deliberate change: `SLIPWAY_GOLDEN=write pytest tests/golden`; look."""
 
 import os
 from pathlib import Path
@@ -22,7 +22,7 @@ SHOWN = Shown(
     commits=(
         Commit("9b1d3c7e" + "0" * 32, "Bob Doe", "bob@example.org", "Search articles by title too"),
         Commit(
-            "77aa0c12" + "0" * 32, "Eve | Roe", "eve@example.org", "[x](http://example.org) <b>bold</b>\nsecond line"
+            "77aa0c12" + "0" * 32, "Eve | Roe", "eve@example.org", "[x](http://example.org) <b>bold</b>\nmore"
         ),
     ),
     configuration=(Difference("service.environment.PAGE_SIZE", "20", "50"),),

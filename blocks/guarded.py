@@ -78,8 +78,10 @@ class Guarded:
         self._owner.write(line.encode())
         self._owner.flush()
 
-    def is_alive(self) -> bool:
-        return self._guard.poll() is None
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The guard itself; it ends when its command has ended."""
+        return self._guard
 
     def wait(self) -> Outcome:
         """Wait for the end of the command and of its children.

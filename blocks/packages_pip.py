@@ -52,7 +52,9 @@ class PipPackages:
     def of(cls, installation: Installation) -> "PipPackages":
         """The packages of an installation, kept in `cache` of its state."""
         variables = passed_variables(installation.build_variables or DEFAULT_VARIABLES)
-        return cls(folder=installation.folder("cache"), python=installation.python, variables=variables)
+        folder = installation.folder("cache")
+        folder.chmod(0o755)
+        return cls(folder=folder, python=installation.python, variables=variables)
 
     def wheels(self, lock: Lock) -> list[Path]:
         if not lock.packages:
@@ -133,6 +135,7 @@ class PipPackages:
         """
         folder = self.folder / kind / digest_of([lock.text, self._tag])[:32]
         folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.parent.chmod(0o755)
         with folder.with_suffix(".lock").open("w") as guard:
             fcntl.flock(guard, fcntl.LOCK_EX)
             is_complete = (folder / _COMPLETE).is_file()

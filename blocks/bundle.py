@@ -48,8 +48,11 @@ def verify_bundle(archive: Path, bundle: Bundle) -> None:
         )
 
 
-def unpack_bundle(archive: Path, directory: Path) -> None:
+def unpack_bundle(archive: Path, directory: Path, *, part: str = "") -> None:
     """Unpack into a new or empty folder, and never outside of it.
+
+    Args:
+        part: `source` or `wheels`, to unpack only that; empty for both.
 
     Raises: ConfigError where a member is no file or link, leads outside, comes twice, or the whole is too large.
     """
@@ -58,6 +61,8 @@ def unpack_bundle(archive: Path, directory: Path) -> None:
     try:
         with tarfile.open(archive, "r:") as tar:
             for member in _bounded(tar):
+                if part and not member.name.startswith(f"{part}/"):
+                    continue
                 if member.issym():
                     links.append((member.name, member.linkname))
                 elif member.isreg():

@@ -1,5 +1,6 @@
 """The runner in memory: the twin of `blocks/runner_local.py`. Its programs are functions."""
 
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,9 +30,13 @@ class Answer:
 
 
 class MemoryRunner:
-    """Fulfils `domain.ports.Runner` for tests; `programs` maps the first word of a command to a function."""
+    """Fulfils `domain.ports.Runner` for tests; `programs` maps the first word of a command to a function.
 
-    def __init__(self, programs: Mapping[str, Callable[[Call], Answer]] = {}) -> None:
+    Its folders are real ones, in `work`: what is checked out and packed are files.
+    """
+
+    def __init__(self, work: Path, programs: Mapping[str, Callable[[Call], Answer]] = {}) -> None:
+        self.work = work
         self.programs = dict(programs)
         self.calls: list[Call] = []
         self.handed_over: list[Path] = []
@@ -62,3 +67,11 @@ class MemoryRunner:
 
     def hand_over(self, directory: Path) -> None:
         self.handed_over.append(directory)
+
+    def folder(self, name: str) -> Path:
+        folder = self.work / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def remove_folder(self, name: str) -> None:
+        shutil.rmtree(self.work / name, ignore_errors=True)

@@ -6,6 +6,7 @@ nothing else; `HOME` and `TMPDIR` are a folder that is gone afterwards.
 
 import shutil
 import tempfile
+import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from blocks.installed_block import InstalledBlock
 from domain.service import Outcome
 
 GIB = 1024**3
+_KEPT_S = 86_400
 
 
 class LocalRunner(InstalledBlock):
@@ -64,6 +66,19 @@ class LocalRunner(InstalledBlock):
     def hand_over(self, directory: Path) -> None:
         give_all(directory, self.installation.users.build)
 
+    def folder(self, name: str) -> Path:
+        """A folder in `work` of the state; others may pass through it, and not look around."""
+        work = self.installation.folder("work")
+        work.chmod(0o711)
+        _remove_forgotten(work)
+        folder = work / name
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o711)
+        return folder
+
+    def remove_folder(self, name: str) -> None:
+        shutil.rmtree(self.installation.folder("work") / name, ignore_errors=True)
+
     def _environment(self, home: Path, given: Mapping[str, str]) -> dict[str, str]:
         installation = self.installation
         passed = passed_variables([*(installation.build_variables or DEFAULT_VARIABLES), *self.variables])
@@ -84,6 +99,7 @@ class LocalRunner(InstalledBlock):
     @contextmanager
     def _home(self, user: str | None) -> Generator[Path]:
         work = self.installation.folder("work")
+        work.chmod(0o711)
         home = Path(tempfile.mkdtemp(prefix="home-", dir=work))
         try:
             (home / "tmp").mkdir()
@@ -92,3 +108,11 @@ class LocalRunner(InstalledBlock):
             yield home
         finally:
             shutil.rmtree(home, ignore_errors=True)
+
+
+def _remove_forgotten(work: Path) -> None:
+    """Remove what dead or failed runs left more than a day ago."""
+    oldest = time.time() - _KEPT_S
+    for left in work.iterdir():
+        if left.lstat().st_mtime < oldest:
+            shutil.rmtree(left, ignore_errors=True)

@@ -181,6 +181,14 @@ class Runner(Protocol):
         """Make a folder and all in it the runner's user's own, so that commands may write there."""
         ...
 
+    def folder(self, name: str) -> Path:
+        """A folder for one piece of work, below which the runner's user can work; made where it is missing."""
+        ...
+
+    def remove_folder(self, name: str) -> None:
+        """Take such a folder away with all that is in it; none there is no error."""
+        ...
+
 
 class Packages(Protocol):
     """Locked Python packages: fetched once, verified by hash; nothing of theirs runs on the way."""

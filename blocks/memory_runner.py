@@ -1,6 +1,7 @@
 """The runner in memory: the twin of `blocks/runner_local.py`. Its programs are functions."""
 
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,11 +33,11 @@ class Answer:
 class MemoryRunner:
     """Fulfils `domain.ports.Runner` for tests; `programs` maps the first word of a command to a function.
 
-    Its folders are real ones, in `work`: what is checked out and packed are files.
+    Its folders are real ones, in `work` (a temporary folder unless given): what is checked out and packed are files.
     """
 
-    def __init__(self, work: Path, programs: Mapping[str, Callable[[Call], Answer]] = {}) -> None:
-        self.work = work
+    def __init__(self, programs: Mapping[str, Callable[[Call], Answer]] = {}, *, work: Path | None = None) -> None:
+        self.work = work or Path(tempfile.mkdtemp(prefix="slipway-work-"))
         self.programs = dict(programs)
         self.calls: list[Call] = []
         self.handed_over: list[Path] = []

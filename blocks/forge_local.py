@@ -51,10 +51,10 @@ class LocalForge:
     def has_commits(self) -> bool:
         return _git(self.bare, "for-each-ref", "refs/heads/main").strip() != ""
 
-    def replace_files(self, source: Path, *, keep: str = "") -> None:
-        """Make the work tree equal to the committed files of the folder `source`; files matching `keep` stay.
+    def replace_files(self, source: Path, *, keep: str = "") -> bool:
+        """Make the work tree equal to the files of the folder `source`; files matching `keep` stay.
 
-        Files that Git ignores there (caches, virtual environments) are left out.
+        Files that Git ignores there (caches, virtual environments) are left out. Returns whether anything changed.
         """
         for path in _listed(self.work):
             if not (keep and path.match(keep)):
@@ -63,6 +63,7 @@ class LocalForge:
             target = self.work / path
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / path, target)
+        return _git(self.work, "status", "--porcelain").strip() != ""
 
     def write(self, files: Mapping[str, str]) -> None:
         """Write text files, by path within the repository."""

@@ -24,6 +24,11 @@ def provisioning_uri(seed: str, name: str) -> str:
     return TOTP(seed, interval=STEP_S).provisioning_uri(name=name, issuer_name="Slipway")
 
 
+def code_at(seed: str, step: int) -> str:
+    """The code of one time step: what the authenticator of the seed's owner shows then."""
+    return TOTP(seed, interval=STEP_S).generate_otp(step)
+
+
 def matching_step(seed: str, code: str, *, now: datetime) -> int | None:
     """Find the time step whose code this is, within the allowed skew; None where there is none."""
     current = int(now.timestamp()) // STEP_S

@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
@@ -58,6 +59,23 @@ def end_all(members: Iterable[Member], *, grace_s: float) -> list[Member]:
     alive = _wait(members, grace_s)
     _signal(alive, "kill")
     return _wait(alive, 5)
+
+
+def wait_gone(pid: int, *, limit_s: float) -> bool:
+    """Wait until a process has ended; False when it has not at the limit."""
+    try:
+        process = psutil.Process(pid)
+    except psutil.NoSuchProcess:
+        return True
+    return not _wait([Member(process=process, part="", is_flow_run=False)], limit_s)
+
+
+def started_at(pid: int) -> datetime | None:
+    """Since when a process runs; None where there is none."""
+    try:
+        return datetime.fromtimestamp(psutil.Process(pid).create_time(), UTC)
+    except psutil.Error:
+        return None
 
 
 def listener_on(port: int) -> psutil.Process | None:

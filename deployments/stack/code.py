@@ -14,6 +14,7 @@ from blocks.installation import write_private
 
 ROOMS = ("domain", "blocks", "tasks", "flows", "deployments")
 PREFECT_FILE = "prefect.yaml"
+RENDERED_FILE = "prefect.rendered.yaml"
 STEP_FILE = "slipway_code.py"
 
 HOME = Path(__file__).resolve().parent.parent.parent
@@ -29,7 +30,7 @@ def code_hash(home: Path = HOME) -> str:
 
 
 def copy_code(codes: Path, home: Path = HOME) -> Path:
-    """Copy the rooms to `codes/<hash>/`, whole or not at all, with the place filled into `prefect.yaml`.
+    """Copy the rooms to `codes/<hash>/`, whole or not at all, with `prefect.yaml` filled in beside them.
 
     Effect: may be repeated; a copy that is there is not touched.
     """
@@ -42,9 +43,9 @@ def copy_code(codes: Path, home: Path = HOME) -> Path:
         copy = draft / path.relative_to(home)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, copy)
-    prefect_file = draft / PREFECT_FILE
-    text = prefect_file.read_text().replace("{{ $SLIPWAY_CODES }}", str(codes))
-    prefect_file.write_text(text.replace("{{ $SLIPWAY_CODE }}", place.name))
+    # The original stays beside it, so that the copy has the hash of what it was copied from.
+    text = (draft / PREFECT_FILE).read_text().replace("{{ $SLIPWAY_CODES }}", str(codes))
+    (draft / RENDERED_FILE).write_text(text.replace("{{ $SLIPWAY_CODE }}", place.name))
     draft.rename(place)
     return place
 

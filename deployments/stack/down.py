@@ -1,9 +1,7 @@
 """Take the stack down: people's runs first, then the servers, then whatever is left. State stays."""
 
-import time
-
 from blocks.installation import Installation
-from blocks.processes import Member, end_all, stack_members
+from blocks.processes import Member, end_all, stack_members, wait_gone
 from blocks.supervisor import Supervisor
 from deployments.stack.lock import exclusive
 from deployments.stack.progress import Progress
@@ -14,7 +12,7 @@ _REST_GRACE_S = 10
 _SUPERVISOR_LIMIT_S = 30
 
 # One after another: nothing is taken away while somebody uses it.
-_ORDER = (("worker", "door"), ("prefect",), ("postgres", "s3"))
+_ORDER = (("keeper", "worker", "door"), ("prefect",), ("postgres", "s3"))
 
 
 def take_down(installation: Installation, progress: Progress) -> None:
@@ -41,6 +39,8 @@ def _stop_parts(supervisor: Supervisor, installation: Installation, progress: Pr
         _stop(supervisor, [group for group in _ORDER[0] if group in groups])
         # While the server still listens, so that each run is recorded as crashed and not as running for ever.
         end_all([one for one in stack_members(installation.state) if one.is_flow_run], grace_s=_RUN_GRACE_S)
+    if "s3" in groups:
+        supervisor.ask_stop("s3")  # it takes its time, more than ten seconds
     known = [group for phase in _ORDER for group in phase]
     with progress.step("released services and load balancers"):
         _stop(supervisor, [group for group in groups if group not in known])
@@ -60,12 +60,10 @@ def _stop(supervisor: Supervisor, groups: list[str]) -> None:
 
 
 def _end_supervisor(supervisor: Supervisor) -> None:
+    pid = supervisor.pid()
     supervisor.shutdown()
-    deadline = time.monotonic() + _SUPERVISOR_LIMIT_S
-    while supervisor.is_up():
-        if time.monotonic() > deadline:
-            raise TransientError(f"supervisor does not end. See {supervisor.log}.")
-        time.sleep(0.1)
+    if not wait_gone(pid, limit_s=_SUPERVISOR_LIMIT_S):
+        raise TransientError(f"supervisor (pid {pid}) does not end. See {supervisor.log}.")
 
 
 def _names(members: list[Member]) -> str:

@@ -211,12 +211,26 @@ def door(kit: Kit) -> Program:
     )
 
 
+def keeper(kit: Kit) -> Program:
+    """The one who brings the stack up again when supervisor itself is killed."""
+    kept = {name: kit.environ[name] for name in ("HOME", "USER", "LOGNAME", "LANG", "TZ") if name in kit.environ}
+    state = str(kit.installation.state)
+    return Program(
+        name="keeper",
+        command=(sys.executable, "-m", "deployments.stack.keeper"),
+        directory=kit.code,
+        environment={"PATH": _path(kit), "LC_ALL": "C.UTF-8", **kept, "SLIPWAY_STATE": state, "PYTHONUNBUFFERED": "1"},
+        log=_log(kit, "keeper"),
+        priority=60,
+    )
+
+
 def prefect_client_environment(kit: Kit) -> dict[str, str]:
     """What every process of ours that speaks to Prefect has in its environment."""
     installation = kit.installation
     kept = {name: kit.environ[name] for name in ("HOME", "USER", "LOGNAME", "LANG", "TZ") if name in kit.environ}
     return {
-        "PATH": f"{Path(sys.executable).parent}:{kit.environ.get('PATH', '/usr/local/bin:/usr/bin:/bin')}",
+        "PATH": _path(kit),
         "LC_ALL": "C.UTF-8",
         **kept,
         "SLIPWAY_STATE": str(installation.state),
@@ -293,6 +307,10 @@ def _write_s3_configuration(kit: Kit) -> Path:
     write_private(path, json.dumps({"identities": [identity]}))
     give(path, _net(kit), mode=0o400)
     return path
+
+
+def _path(kit: Kit) -> str:
+    return f"{Path(sys.executable).parent}:{kit.environ.get('PATH', '/usr/local/bin:/usr/bin:/bin')}"
 
 
 def _net(kit: Kit) -> str | None:

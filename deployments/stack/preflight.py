@@ -11,8 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from blocks.identity import first_closed_folder, is_root
-from blocks.installation import Users
+from blocks.identity import is_root
 from blocks.processes import listener_on
 from deployments.stack.settings import Settings
 
@@ -23,25 +22,22 @@ _LONGEST_SOCKET = "/postgres/.s.PGSQL.65535.lock"
 _OWN_FILES = ("settings.json", "installation.json", "credentials.json", "up.lock")
 
 
-def find_problems(
-    settings: Settings, *, ports: Mapping[str, int], users: Users, own_pids: Collection[int]
-) -> list[str]:
+def find_problems(settings: Settings, *, ports: Mapping[str, int], own_pids: Collection[int]) -> list[str]:
     """List everything that stands in the way, in words for the operator; empty when nothing does.
 
     Args:
         ports: every port of the stack by name.
-        users: those who must reach the state; all None when not root.
         own_pids: processes of this very stack; what they hold is not taken.
     """
     return [
-        *_check_state(settings.state, users),
+        *_check_state(settings.state),
         *_check_sockets(settings.sockets),
         *_check_disk(settings.state, settings.disk_free_bytes_min),
         *_check_ports(ports, own_pids),
     ]
 
 
-def _check_state(state: Path, users: Users) -> Iterator[str]:
+def _check_state(state: Path) -> Iterator[str]:
     existing = _first_existing(state)
     if not existing.is_dir():
         yield f"{existing} is not a folder. Set SLIPWAY_STATE to a folder."
@@ -53,17 +49,17 @@ def _check_state(state: Path, users: Users) -> Iterator[str]:
     elif existing == state and any(state.iterdir()) and not any((state / name).exists() for name in _OWN_FILES):
         yield f"{state} holds other files and no Slipway installation. Set SLIPWAY_STATE to an empty or new folder."
     elif is_root():
-        yield from _check_way(existing if existing != state else state.parent, users)
+        yield from _check_way(existing if existing != state else state.parent)
 
 
-def _check_way(folder: Path, users: Users) -> Iterator[str]:
-    """Whether PostgreSQL's and the builds' users get as far as the state folder."""
-    for user in (users.database, users.build):
-        if closed := first_closed_folder(folder, user):
-            mode = closed.stat().st_mode & 0o777
+def _check_way(folder: Path) -> Iterator[str]:
+    """Whether the unprivileged users get as far as the state folder; they are in no group but their own."""
+    for place in (*reversed(folder.parents), folder):
+        mode = place.stat().st_mode & 0o777
+        if not mode & 0o001:
             yield (
-                f"User '{user}' cannot enter {closed} (mode {mode:04o}). Set SLIPWAY_STATE to a folder that every user "
-                "can reach, for example /var/lib/slipway."
+                f"Users other than root cannot enter {place} (mode {mode:04o}), and PostgreSQL does not run as root. "
+                "Set SLIPWAY_STATE to a folder that every user can reach, for example /var/lib/slipway."
             )
             return
 

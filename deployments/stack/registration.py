@@ -20,7 +20,7 @@ import yaml
 
 from blocks.installation import write_private
 from blocks.supervisor import tail_file
-from deployments.stack.code import PREFECT_FILE, prune_code
+from deployments.stack.code import RENDERED_FILE, prune_code
 from deployments.stack.layout import read_environments, site_names
 from deployments.stack.parts import POOL, Kit, prefect_client_environment
 from deployments.stack.probes import wait_http
@@ -77,7 +77,7 @@ def _register(client: "SyncPrefectClient", kit: Kit, progress: Progress, start_w
     start_worker()
     with progress.step("blocks") as notes:
         notes += _register_blocks(client, kit)
-    wanted = read_wanted(kit.code / PREFECT_FILE)
+    wanted = read_wanted(kit.code / RENDERED_FILE)
     with progress.step("deployments") as notes:
         notes += _deploy(client, kit, wanted)
     with progress.step("automations") as notes:
@@ -165,7 +165,8 @@ def _deploy(client: "SyncPrefectClient", kit: Kit, wanted: Sequence[Wanted]) -> 
     if all(_deployed_from(client, one) == str(kit.code) for one in wanted):
         return []
     log = kit.installation.state / "logs" / "deploy.log"
-    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", *(f"--name={one.full_name}" for one in wanted)]
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", f"--prefect-file={RENDERED_FILE}"]
+    command += [f"--name={one.full_name}" for one in wanted]
     with log.open("w") as output:
         done = subprocess.run(
             command,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from blocks.installation import Installation
-from blocks.processes import stack_members
+from blocks.processes import stack_members, started_at
 from blocks.supervisor import Process, Supervisor
 from deployments.stack.probes import answers_http
 
@@ -45,15 +45,8 @@ def read_status(installation: Installation) -> list[PartStatus]:
     supervisor = Supervisor.of(installation)
     if not supervisor.is_up():
         return _without_supervisor(installation, supervisor)
-    own = PartStatus(
-        part="supervisor",
-        state="RUNNING",
-        since=None,
-        pid=supervisor.pid(),
-        log=supervisor.log,
-        url="",
-        answers=True,
-    )
+    pid = supervisor.pid()
+    own = PartStatus("supervisor", "RUNNING", started_at(pid), pid, supervisor.log, "", True)
     processes = supervisor.processes()
     missing = [_down(group, installation) for group in supervisor.desired_groups() if group not in _groups(processes)]
     with ThreadPoolExecutor(max_workers=8) as pool:
@@ -125,7 +118,7 @@ def _groups(processes: list[Process]) -> set[str]:
 
 
 def _place(part: PartStatus) -> tuple[int, str]:
-    order = ("postgres", "s3", "prefect", "worker", "door")
+    order = ("postgres", "s3", "prefect", "worker", "door", "keeper")
     if part.part in order:
         return order.index(part.part), ""
     return (len(order) if part.part.startswith("traefik-") else len(order) + 1), part.part

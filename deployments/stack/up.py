@@ -5,17 +5,17 @@ Called by `slipway up`. Running it again changes nothing that is right already; 
 
 import importlib.util
 import os
+import time
 from collections.abc import Sequence
 
 from blocks.bucket import ensure_bucket
-from blocks.identity import ensure_users
 from blocks.installation import STATE_VARIABLE, Installation
 from blocks.ledger_schema import install_schema
 from blocks.postgres_roles import ensure_database, ensure_extension, ensure_role, grant_entry
 from blocks.postgres_server import PostgresServer, wait_ready
 from blocks.postgres_session import LEDGER_DATABASE, LEDGER_ROLE
 from blocks.processes import end_all, is_this_server, stack_members
-from blocks.supervisor import Program, Supervisor
+from blocks.supervisor import Program, Supervisor, tail_file
 from deployments.stack import parts
 from deployments.stack.code import copy_code
 from deployments.stack.credentials import ensure_credentials
@@ -33,10 +33,12 @@ from deployments.stack.probes import wait_http
 from deployments.stack.progress import Progress
 from deployments.stack.registration import register
 from deployments.stack.settings import Settings
-from domain.errors import ConfigError
+from deployments.stack.status import read_status
+from domain.errors import ConfigError, TransientError
 
 _ORPHAN_GRACE_S = 20
-_STACK_GROUPS = ("postgres", "s3", "prefect", "worker", "door")
+_WELL_LIMIT_S = 60
+_STACK_GROUPS = ("postgres", "s3", "prefect", "worker", "door", "keeper")
 
 
 def bring_up(settings: Settings, progress: Progress) -> Installation:
@@ -54,6 +56,9 @@ def bring_up(settings: Settings, progress: Progress) -> Installation:
         _take_over(kit, supervisor, progress)
         _start(kit, supervisor, progress)
         register(kit, progress, start_worker=lambda: _start_workers(kit, supervisor, progress))
+        supervisor.add_group("keeper", [parts.keeper(kit)])
+        with progress.step("everything runs"):
+            _wait_well(kit.installation)
     return kit.installation
 
 
@@ -62,10 +67,9 @@ def look_before(settings: Settings) -> None:
 
     Raises: ConfigError with one sentence for each problem.
     """
-    users = ensure_users()
     ports, _ = plan_installation(settings)
     own_pids = {member.pid for member in stack_members(settings.state)}
-    problems = find_problems(settings, ports=ports, users=users, own_pids=own_pids)
+    problems = find_problems(settings, ports=ports, own_pids=own_pids)
     if problems:
         raise ConfigError("Nothing was started.\n" + "\n".join(f"  - {problem}" for problem in problems))
 
@@ -152,6 +156,20 @@ def _start_workers(kit: Kit, supervisor: Supervisor, progress: Progress) -> None
     for program in programs:
         if supervisor.add_group(program.name, [program]):
             progress.say(f"✓ {program.name} started")
+
+
+def _wait_well(installation: Installation) -> None:
+    """Wait until every part runs and answers, as `slipway status` sees it.
+
+    Raises: TransientError naming the first part that does not, with the end of its log.
+    """
+    deadline = time.monotonic() + _WELL_LIMIT_S
+    while unwell := [part for part in read_status(installation) if not part.is_well]:
+        if time.monotonic() > deadline:
+            first = unwell[0]
+            words = tail_file(first.log, lines=5)[-256:] if first.log else ""
+            raise TransientError(f"{first.part} is {first.state} after {_WELL_LIMIT_S} s. See {first.log}: {words}")
+        time.sleep(0.2)
 
 
 def _forget_stale_pid(server: PostgresServer) -> None:

@@ -17,6 +17,7 @@ from rich.table import Table
 
 import deployments.commands
 from blocks.installation import read_installation, read_secret, state_folder
+from deployments.stack.client import use_prefect_if_installed
 from deployments.stack.progress import Progress, complain
 from domain.errors import SlipwayError
 
@@ -119,12 +120,13 @@ def compose(into: typer.Typer) -> None:
 def main() -> None:
     """Run the command line; an error of ours is one sentence, not a trace."""
     try:
-        app()
+        app(prog_name="slipway")
     except SlipwayError as exc:
         complain(f"slipway: {exc}")
         sys.exit(1)
 
 
+use_prefect_if_installed()
 compose(app)
 
 if __name__ == "__main__":

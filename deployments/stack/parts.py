@@ -16,6 +16,7 @@ from blocks.identity import can_run, give
 from blocks.installation import Installation, write_private
 from blocks.postgres_server import PostgresServer
 from blocks.supervisor import Program
+from deployments.stack.client import client_environment
 from deployments.stack.code import steps_folder
 from deployments.stack.settings import Settings
 from deployments.stack.traefik import static_configuration, traefik_folder
@@ -233,12 +234,7 @@ def prefect_client_environment(kit: Kit) -> dict[str, str]:
         "PATH": _path(kit),
         "LC_ALL": "C.UTF-8",
         **kept,
-        "SLIPWAY_STATE": str(installation.state),
-        "PREFECT_HOME": str(installation.state / "prefect"),
-        "PREFECT_API_URL": installation.prefect_api_url,
-        "PREFECT_API_AUTH_STRING": kit.credentials["prefect_auth"],
-        "PREFECT_RESULTS_LOCAL_STORAGE_PATH": str(installation.state / "prefect" / "storage"),
-        "DO_NOT_TRACK": "1",
+        **client_environment(installation, auth=kit.credentials["prefect_auth"]),
         "PYTHONUNBUFFERED": "1",
     }
 

@@ -6,7 +6,6 @@ stays: documents that exist are never written again. Prefect is imported inside,
 
 import hashlib
 import importlib
-import os
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ import yaml
 
 from blocks.installation import write_private
 from blocks.supervisor import tail_file
+from deployments.stack.client import use_prefect
 from deployments.stack.code import RENDERED_FILE, prune_code
 from deployments.stack.layout import read_environments, site_names
 from deployments.stack.parts import POOL, Kit, prefect_client_environment
@@ -103,10 +103,7 @@ def read_wanted(prefect_file: Path) -> list[Wanted]:
 
 def _import_prefect(kit: Kit) -> None:
     """Point Prefect's client at our server, then import it: it reads its settings once."""
-    for name, value in prefect_client_environment(kit).items():
-        if name.startswith("PREFECT_") or name == "DO_NOT_TRACK":
-            os.environ[name] = value
-    os.environ.setdefault("PREFECT_LOGGING_TO_API_ENABLED", "false")
+    use_prefect(kit.installation, auth=kit.credentials["prefect_auth"])
     importlib.import_module("prefect.client.orchestration")
 
 

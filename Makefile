@@ -1,0 +1,57 @@
+# What a newcomer types. Each target installs what it needs into .venv, hash-checked, and is instant when that is done.
+# Any Python 3.11 to 3.13 with pip will do; PYTHON=/path/to/python chooses one.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help demo up down status check test bench
+
+VENV := .venv
+BIN := $(VENV)/bin
+RUNTIME := $(VENV)/.installed-runtime
+DEV := $(VENV)/.installed-dev
+SLIPWAY := $(BIN)/slipway
+APPROVE ?= api
+# A test run goes on after a failure; TESTS= narrows it, for example: make test TESTS=tests/unit
+TESTS ?= tests
+NICE := nice -n 5
+
+help: ## Show what there is
+	@echo "Slipway: from a pushed commit to production, and back by itself. Start with: make demo"
+	@echo
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "State: SLIPWAY_STATE (default /var/lib/slipway as root, else ~/.local/state/slipway). Ports: SLIPWAY_PORT_BASE."
+	@echo "All commands and settings: $(SLIPWAY) --help, docs/how-to/operate-the-stack.md"
+
+demo: $(RUNTIME) ## See the whole journey for real, unattended (APPROVE=ui: you approve in the browser)
+	@$(SLIPWAY) demo --approve $(APPROVE)
+
+up: $(RUNTIME) ## Bring the embedded stack up; safe to run again
+	@$(SLIPWAY) up
+
+down: $(RUNTIME) ## End every process of the stack; state is kept
+	@$(SLIPWAY) down
+
+status: $(RUNTIME) ## Show what runs, since when, and where its log is
+	@$(SLIPWAY) status
+
+check: $(DEV) ## Hold style, types and the direction of imports
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+
+test: $(DEV) ## Run all tests, on the real parts (TESTS=tests/unit narrows them)
+	$(NICE) $(BIN)/python -m pytest $(TESTS)
+
+bench: $(DEV) ## Measure what we claim
+	$(NICE) $(BIN)/python -m benchmarks
+
+# Finds a Python, makes the venv (with or without ensurepip: Debian ships python3 without it), installs the lock.
+$(RUNTIME): requirements/runtime.txt requirements/install.sh
+	@sh requirements/install.sh $(VENV) requirements/runtime.txt
+	@touch $@
+
+$(DEV): requirements/dev.txt requirements/install.sh
+	@sh requirements/install.sh $(VENV) requirements/dev.txt
+	@touch $@ $(RUNTIME)

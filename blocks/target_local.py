@@ -1,0 +1,255 @@
+"""Releases as processes of this machine, for one site: installed, verified, run under supervisor.
+
+Each release has a group of instances under the stack's supervisor, which restarts what dies and brings all back after a
+reboot; each instance is verified before every start, also then (`blocks/verified.py`). When Slipway is root, released
+code runs as the service user, which can change neither its files nor its settings.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import Field
+
+from blocks.bundle import SOURCE
+from blocks.guarded import Guarded, Order
+from blocks.identity import give, give_all
+from blocks.installed_block import InstalledBlock
+from blocks.instance_register import HOST, InstanceGroup, InstanceRegister, group_name
+from blocks.local_releases import VENV, LocalReleases
+from blocks.supervisor import Process, Program, Supervisor, tail_file
+from blocks.verified import hash_file
+from blocks.world import open_world
+from domain.release import Manifest
+from domain.service import Instance, Outcome, ServiceSpec
+
+GIB = 1024**3
+_STATES = {
+    "STARTING": "starting",
+    "RUNNING": "running",
+    "BACKOFF": "failed",
+    "FATAL": "failed",
+    "EXITED": "failed",
+    "STOPPING": "stopped",
+    "STOPPED": "stopped",
+}
+
+
+class LocalTarget(InstalledBlock):
+    """Runs releases on this machine, for one site of an environment."""
+
+    _block_type_name = "Slipway Local Target"
+    _block_type_slug = "slipway-local-target"
+
+    environment: str = Field(description="Name of the environment")
+    site: str = Field(description="Name of the site in it")
+    path: str = Field(
+        default="/usr/local/bin:/usr/bin:/bin", description="Where commands are found, after the release's own."
+    )
+    address_space_gib: int = Field(default=16, ge=1, description="Most address space of a one-off command's process.")
+    file_gib: int = Field(default=4, ge=1, description="Largest file that a one-off command may write.")
+    log_size_bytes_max: int = Field(default=5_000_000, ge=10_000, description="Size at which an instance's log turns.")
+
+    def prepare(self, manifest: Manifest) -> None:
+        """Bring a release's bytes here and install them; see `LocalReleases.prepare`."""
+        self._releases.prepare(manifest)
+
+    def verify(self, manifest: Manifest) -> None:
+        """Compare what is installed with what was pinned; see `LocalReleases.verify`."""
+        self._releases.verify(manifest)
+
+    def read_file(self, manifest: Manifest, path: str) -> str:
+        """Read a text file of the prepared release."""
+        return self._releases.read_file(manifest, path)
+
+    def run(
+        self,
+        manifest: Manifest,
+        command: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        limit_s: float,
+        requirements: str | None = None,
+    ) -> Outcome:
+        """Run a command of the release to its end, as the service user, in a copy of its source.
+
+        In a copy, because commands leave things behind (caches, reports), and the release must stay what it is.
+
+        Effect: whatever the command does. Its environment is what is given, and a path, a home and a locale.
+        Raises: as `verify`.
+        """
+        self.verify(manifest)
+        venv = self._releases.folder(manifest) / VENV
+        if requirements is not None:
+            venv = self._releases.extra_environment(manifest, requirements)
+        user = self.installation.users.service
+        with self._copy(manifest, user) as (source, home):
+            order = Order(
+                command=tuple(command),
+                directory=source,
+                environment=self._variables(venv, home) | dict(environment),
+                user=user,
+                limit_s=limit_s,
+                limits={
+                    "RLIMIT_AS": self.address_space_gib * GIB,
+                    "RLIMIT_FSIZE": self.file_gib * GIB,
+                    "RLIMIT_CORE": 0,
+                },
+            )
+            with Guarded(order) as guarded:
+                return guarded.wait()
+
+    def start(self, spec: ServiceSpec) -> list[Instance]:
+        """Start the instances of a prepared release: those that run already stay, unless the spec changed.
+
+        Effect: processes under supervisor, each on a port that nobody else has; may be repeated. A changed spec (more
+        instances, other variables) ends the release's instances and starts them anew.
+        Raises: ConfigError where the release is not prepared; InvariantError where its bytes are not the pinned ones;
+            TransientError where supervisor does not answer or no port is left.
+        """
+        manifest = self._releases.manifest_of(spec.release)
+        self.verify(manifest)
+        name = group_name(self._place, spec.application, spec.release)
+        register = self._register
+        with register.locked(name):
+            alive = {int(process.name) for process in self._supervisor.processes(name) if process.pid}
+            wanted = InstanceGroup(self._place, spec.application, spec.release, (), spec.stop_limit_s)
+            group = register.claim(wanted, count=spec.instances, alive=alive)
+            self._supervisor.add_group(name, self._programs(spec, manifest, group))
+        return [instance for instance in self.instances(spec.application) if instance.release == spec.release]
+
+    def stop(self, application: str, release: str) -> None:
+        """End a release's instances gracefully: SIGTERM, SIGKILL at their limit; none running is no error.
+
+        Effect: their port and home are given back, their logs stay. May be repeated.
+        """
+        name = group_name(self._place, application, release)
+        with self._register.locked(name):
+            groups = [group for group in self._register.groups() if group.name == name]
+            limit_s = groups[0].stop_limit_s if groups else 30
+            self._supervisor.remove_group(name, limit_s=limit_s + 10)
+            self._register.release(name)
+            shutil.rmtree(self._home(name), ignore_errors=True)
+
+    def instances(self, application: str) -> list[Instance]:
+        """List what should run and what of it does, of every release, by release and index."""
+        groups = [
+            group for group in self._register.groups() if (group.place, group.application) == (self._place, application)
+        ]
+        found = {(process.group, process.name): process for process in self._supervisor.processes()}
+        return [
+            _instance(group, index, found.get((group.name, str(index))))
+            for group in groups
+            for index in range(len(group.ports))
+        ]
+
+    def log_tail(self, application: str, release: str, *, lines: int = 40) -> str:
+        """The last lines that its instances wrote, also when they have ended; each instance gets its share of lines."""
+        name = group_name(self._place, application, release)
+        logs = sorted(self._logs.glob(f"{name}-*.log"))
+        tails = [tail_file(log, lines=max(1, lines // len(logs))) for log in logs]
+        if len(tails) == 1:
+            return tails[0]
+        return "\n".join(
+            f"[instance {log.stem.rpartition('-')[2]}]\n{tail}" for log, tail in zip(logs, tails, strict=True)
+        )
+
+    @property
+    def _place(self) -> str:
+        return f"{self.environment}-{self.site}"
+
+    @property
+    def _releases(self) -> LocalReleases:
+        return LocalReleases(self.installation, open_store=lambda: open_world().store)
+
+    @property
+    def _register(self) -> InstanceRegister:
+        return InstanceRegister(self.installation.state / "instances", self.installation.ports["instances"])
+
+    @property
+    def _supervisor(self) -> Supervisor:
+        return Supervisor.of(self.installation)
+
+    @property
+    def _logs(self) -> Path:
+        return self.installation.state / "logs" / "instances"
+
+    def _home(self, name: str) -> Path:
+        return self.installation.state / "instances" / "homes" / name
+
+    def _programs(self, spec: ServiceSpec, manifest: Manifest, group: InstanceGroup) -> list[Program]:
+        """One program for each instance; what it becomes is in its launch file, which only its user can read."""
+        releases, user = self._releases, self.installation.users.service
+        home = self._home(group.name)
+        _make_home(home, user)
+        self._logs.mkdir(parents=True, exist_ok=True)
+        record = releases.record(manifest)
+        check = (str(self.installation.python), "-I", "-S", str(releases.ensure_check()), str(record))
+        variables = self._variables(releases.folder(manifest) / VENV, home) | dict(spec.environment)
+        return [
+            Program(
+                name=str(index),
+                command=(*check, hash_file(str(record)), *_fill(spec.command, port)),
+                directory=releases.folder(manifest) / SOURCE,
+                environment=variables | {"HOST": HOST, "PORT": str(port)},
+                user=user,
+                log=self._logs / f"{group.name}-{index}.log",
+                stop_limit_s=spec.stop_limit_s,
+                stop_children=True,
+                log_size_bytes_max=self.log_size_bytes_max,
+                log_backups=2,
+            )
+            for index, port in enumerate(group.ports)
+        ]
+
+    def _variables(self, venv: Path, home: Path) -> dict[str, str]:
+        """What every command of a release finds in its environment, before its own variables."""
+        return {
+            "PATH": f"{venv / 'bin'}:{self.path}",
+            "VIRTUAL_ENV": str(venv),
+            "HOME": str(home),
+            "TMPDIR": str(home / "tmp"),
+            "LANG": "C.UTF-8",
+            # A release stays byte for byte what was installed; and its last words are in the log when it dies.
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    @contextmanager
+    def _copy(self, manifest: Manifest, user: str | None) -> Generator[tuple[Path, Path]]:
+        """Lend a copy of the source and a home, both `user`'s own and gone afterwards."""
+        folder = Path(tempfile.mkdtemp(prefix="command-", dir=self.installation.folder("work")))
+        try:
+            folder.chmod(0o755)
+            source = folder / SOURCE
+            shutil.copytree(self._releases.folder(manifest) / SOURCE, source, symlinks=True)
+            give_all(source, user)
+            _make_home(folder / "home", user)
+            yield source, folder / "home"
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make_home(home: Path, user: str | None) -> None:
+    (home / "tmp").mkdir(parents=True, exist_ok=True)
+    for path in (home / "tmp", home):
+        give(path, user, mode=0o700)
+
+
+def _fill(command: Sequence[str], port: int) -> tuple[str, ...]:
+    """Put address and port into a command."""
+    return tuple(part.replace("{host}", HOST).replace("{port}", str(port)) for part in command)
+
+
+def _instance(group: InstanceGroup, index: int, process: Process | None) -> Instance:
+    return Instance(
+        application=group.application,
+        release=group.release,
+        index=index,
+        url=f"http://{HOST}:{group.ports[index]}",
+        state=_STATES.get(process.state, "failed") if process else "stopped",
+        pid=process.pid if process else None,
+        since=process.since if process else None,
+    )

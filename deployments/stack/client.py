@@ -5,9 +5,9 @@ Prefect profile leaks in.
 """
 
 import os
-from pathlib import Path
+from contextlib import suppress
 
-from blocks.installation import Installation, read_installation, read_secret, state_folder
+from blocks.installation import Installation, read_installation, read_secret
 from domain.errors import ConfigError
 
 
@@ -29,10 +29,7 @@ def use_prefect(installation: Installation, *, auth: str) -> None:
     os.environ.setdefault("PREFECT_LOGGING_TO_API_ENABLED", "false")
 
 
-def use_prefect_if_installed() -> Path:
-    """Do so where there is an installation that this user may read; returns the state folder."""
-    try:
+def use_prefect_if_installed() -> None:
+    """Do so where there is an installation that this user may read: not before the first `slipway up`."""
+    with suppress(ConfigError):
         use_prefect(read_installation(), auth=read_secret("prefect_auth"))
-    except ConfigError:
-        pass  # before the first `slipway up`, or `--help` as somebody else
-    return state_folder()

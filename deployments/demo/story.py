@@ -284,7 +284,7 @@ def _follow_ci(stage: Stage, pushed: Pushed, pushed_at: float, *, name: str) -> 
         lambda entry: entry.kind == "release.pinned" and entry.data["manifest"]["commit"] == pushed.sha,
         limit_s=CI_LIMIT_S,
         run=ci,
-        fatal=("ci.failed", "ci.stopped"),
+        fatal=("ci.failed",),
     )
     release = pinned.event.release
     stage.summary.releases[name] = release

@@ -36,6 +36,18 @@ def _pinned(entry: Entry, language: Language) -> Told:
     return Told("pinned", "ok", values)
 
 
+def _checked(entry: Entry, language: Language) -> Told:
+    """One check of `ci`, or its build."""
+    result = str(entry.data["result"])
+    seconds = int(entry.data["milliseconds"]) / 1000
+    values = {"name": entry.data["name"], "result": result, "seconds": f"{seconds:.1f}"}
+    return Told("checked", "" if result == "passed" else "bad", values)
+
+
+def _red(entry: Entry, language: Language) -> Told:
+    return Told("red", "bad", {"cause": " ".join(str(entry.data["cause"]).split())[:300]})
+
+
 def _proven(entry: Entry, language: Language) -> Told | None:
     """In test and staging each proof is worth a line; production has its own lines."""
     if entry.event.environment == "production":
@@ -106,6 +118,9 @@ def _brought_back(entry: Entry, language: Language) -> Told:
 
 
 _TELLERS = {
+    "build.ended": _checked,
+    "check.ended": _checked,
+    "ci.failed": _red,
     "release.pinned": _pinned,
     "proof.given": _proven,
     "traffic.shifted": _shifted,

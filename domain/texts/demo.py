@@ -32,7 +32,8 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "demo.pushed": ("{pusher} pushes {commit} “{title}”", "{pusher} 推送 {commit} “{title}”"),
     "demo.run": ("{flow}: {url}", "{flow}：{url}"),
-    "demo.checked": ("check {name}: {result} in {seconds} s", "检查 {name}：{result}，{seconds} 秒"),
+    "demo.checked": ("ci: {name}: {result} ({seconds} s)", "ci：{name}：{result}（{seconds} 秒）"),
+    "demo.red": ("ci ends: {cause}", "ci 结束：{cause}"),
     "demo.pinned": (
         "release {release} is pinned: commit {commit}, {size} MB of source and locked wheels",
         "版本 {release} 已固定：提交 {commit}，源码与锁定的依赖共 {size} MB",

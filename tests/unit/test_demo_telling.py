@@ -33,6 +33,10 @@ def entry(kind: str, *, environment: str = "production", site: str = "", **data:
 
 
 TOLD = [
+    entry("check.ended", environment="", name="unit", layer="unit", result="passed", milliseconds=1200),
+    entry("check.ended", environment="", name="integration", layer="integration", result="failed", milliseconds=1200),
+    entry("build.ended", environment="", name="build", layer="build", result="passed", milliseconds=10),
+    entry("ci.failed", environment="", cause="Check 'unit' failed"),
     entry("release.pinned", manifest={"commit": "c" * 40, "bundle": {"size_bytes": 5_000_000}}),
     entry("proof.given", environment="test", what="acceptance tests", result="passed", milliseconds=6100),
     entry("traffic.shifted", site="alpha", shares={"abababababab": 10, "cdcdcdcdcdcd": 90}),
@@ -60,7 +64,7 @@ def test_each_of_these_becomes_a_line(told: Entry, language: Any):
 
 
 def test_a_verdict_says_its_figures():
-    line = tell_entry(TOLD[3], language="en")
+    line = tell_entry(next(one for one in TOLD if one.kind == "verdict.given"), language="en")
     assert line is not None and line.mark == "bad"
     assert "14 % of its requests (7 of 50)" in line.values["report"]
 

@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from blocks.identity import can_run, give
@@ -273,16 +274,18 @@ def tool(kit: Kit, name: str) -> Path:
 
     Raises: ConfigError where it is missing or does not run.
     """
-    packaged = Path(sys.executable).parent / name
+    return _runnable(Path(sys.executable).parent / name, kit.installation.state / "runtime" / "bin" / name, _net(kit))
+
+
+@cache
+def _runnable(packaged: Path, copied: Path, user: str | None) -> Path:
     if not packaged.exists():
         raise ConfigError(f"{packaged} is missing. Install requirements/runtime.txt into this Python.")
-    user = _net(kit)
     if can_run([str(packaged), "version"], user):
         return packaged
-    copied = kit.installation.state / "runtime" / "bin" / name
     if not copied.exists() or copied.stat().st_size != packaged.stat().st_size:
         copied.parent.mkdir(parents=True, exist_ok=True)
-        draft = copied.with_name(f".{name}.{os.getpid()}")
+        draft = copied.with_name(f".{copied.name}.{os.getpid()}")
         shutil.copyfile(packaged, draft)
         draft.chmod(0o755)
         draft.replace(copied)

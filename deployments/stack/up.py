@@ -15,7 +15,7 @@ from blocks.postgres_roles import ensure_database, ensure_extension, ensure_role
 from blocks.postgres_server import PostgresServer, wait_ready
 from blocks.postgres_session import LEDGER_DATABASE, LEDGER_ROLE
 from blocks.processes import end_all, is_this_server, stack_members
-from blocks.supervisor import Program, Supervisor, tail_file
+from blocks.supervisor import Supervisor, tail_file
 from deployments.stack import parts
 from deployments.stack.code import copy_code
 from deployments.stack.credentials import ensure_credentials
@@ -103,19 +103,18 @@ def _take_over(kit: Kit, supervisor: Supervisor, progress: Progress) -> None:
 
 
 def _start(kit: Kit, supervisor: Supervisor, progress: Progress) -> None:
-    """Start everything up to Prefect's server; what does not wait for another starts at the same time."""
-    environments = read_environments(kit.installation.state / "environments")
+    """Start everything up to Prefect's server. The long way is PostgreSQL, then Prefect; the rest starts beside it."""
     server = parts.postgres_server(kit)
-    server.initialise(kit.credentials["postgres_superuser"])
-    _forget_stale_pid(server)
-    sites = site_names(environments)
-    first: list[Program] = [parts.postgres(kit), parts.s3(kit), *(parts.traefik(kit, site) for site in sites)]
-    changed = [program.name for program in first if supervisor.add_group(program.name, [program])]
     with progress.step("PostgreSQL") as notes:
-        notes += ["started"] if "postgres" in changed else []
+        server.initialise(kit.credentials["postgres_superuser"])
+        _forget_stale_pid(server)
+        notes += ["started"] if supervisor.add_group("postgres", [parts.postgres(kit)]) else []
         _prepare_databases(kit, server)
-    with progress.step("Prefect server") as notes:
-        notes += ["started"] if supervisor.add_group("prefect", [parts.prefect(kit)]) else []
+    if supervisor.add_group("prefect", [parts.prefect(kit)]):
+        progress.say("✓ Prefect server started")
+    sites = site_names(read_environments(kit.installation.state / "environments"))
+    for program in (parts.s3(kit), *(parts.traefik(kit, site) for site in sites)):
+        supervisor.add_group(program.name, [program])
     _start_instances(supervisor, own=[*_STACK_GROUPS, *(f"traefik-{site}" for site in sites)], progress=progress)
     with progress.step("SeaweedFS S3"):
         ensure_bucket(

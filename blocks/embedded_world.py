@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from blocks import http_probe
 from blocks.applications_postgres import PostgresApplications
 from blocks.approvers_postgres import PostgresApprovers
+from blocks.clock import SystemClock
 from blocks.inbox_postgres import PostgresInbox
 from blocks.installation import Installation, read_installation, read_secret
 from blocks.leases_postgres import PostgresLeases
@@ -29,6 +30,7 @@ from domain.ports import (
     Applications,
     Approvers,
     Balancer,
+    Clock,
     Databases,
     FlowRuns,
     Forge,
@@ -102,6 +104,10 @@ class EmbeddedWorld:
         from blocks.notifier_mailbox import open_notifier
 
         return open_notifier(self.installation)
+
+    @cached_property
+    def clock(self) -> Clock:
+        return SystemClock()
 
     @property
     def prober(self) -> Prober:

@@ -13,6 +13,7 @@ from domain.ports import (
     Applications,
     Approvers,
     Balancer,
+    Clock,
     Databases,
     FlowRuns,
     Forge,
@@ -57,6 +58,8 @@ class World(Protocol):
     def packages(self) -> Packages: ...
     @property
     def flow_runs(self) -> FlowRuns: ...
+    @property
+    def clock(self) -> Clock: ...
     @property
     def prober(self) -> Prober: ...
     @property

@@ -334,6 +334,16 @@ class Target(Protocol):
         ...
 
 
+class Clock(Protocol):
+    """What time it is, and waiting: a role of its own, so that tests of long watches take no time."""
+
+    def now(self) -> datetime:
+        """The present, aware, in UTC."""
+        ...
+
+    def sleep(self, seconds: float) -> None: ...
+
+
 class Prober(Protocol):
     """One HTTP GET, from outside: what a service says of itself."""
 

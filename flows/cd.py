@@ -36,6 +36,7 @@ def cd(application: str, release: str, requester: str = "") -> State[None]:
         requester: who asked for it; kept for the record, the pusher of its commit counts as a requester in any case.
     """
     run = str(flow_run.id)
+    open_world().applications.get(application)
     blocked = read_blocked(application)
     if release in blocked:
         record_rollout(run, application, "", release, "cd.refused", {"cause": f"blocked: {blocked[release]}"})

@@ -43,6 +43,7 @@ def rollback(
     """
     run = str(flow_run.id)
     begun = time.monotonic()
+    _refuse_unknown(application, environment)
     _refuse_empty(reason)
     refusal = authorise(run, application, environment, release, "rollback", administrator, code, reason)
     if refusal:
@@ -74,6 +75,12 @@ def rollback(
             f"Rolled back to {short(to)}, but this does not hold: {problem}. Look at `slipway status`."
         )
     return {"release": to, "left": bad, "seconds": f"{time.monotonic() - begun:.1f}"}
+
+
+def _refuse_unknown(application: str, environment: str) -> None:
+    """Raises: ConfigError that lists the names known, before anybody's code is used up."""
+    open_world().applications.get(application)
+    open_world().environment(environment)
 
 
 def _refuse_empty(reason: str) -> None:

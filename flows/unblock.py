@@ -3,6 +3,7 @@
 from prefect import flow
 from prefect.runtime import flow_run
 
+from blocks.world import open_world
 from domain.errors import RefusedError
 from domain.release import short
 from tasks.approval import authorise
@@ -21,6 +22,7 @@ def unblock(application: str, release: str, reason: str, administrator: str, cod
         code: six digits from your authenticator; a code counts once.
     """
     run = str(flow_run.id)
+    open_world().applications.get(application)
     if not reason.strip():
         raise RefusedError("Unblocking needs a reason. Say in one sentence why, and start it again.")
     if release not in read_blocked(application):

@@ -4,8 +4,7 @@ Called by `flows/rollout_canary.py`. Reading (a task), judging (`domain/judgemen
 apart: this only says what the traffic says.
 """
 
-from datetime import UTC, datetime
-
+from blocks.world import open_world
 from domain.application import ApplicationFile
 from domain.judgement import Judgement, judge_alone, judge_canary
 from domain.rollout import Step
@@ -24,7 +23,8 @@ class Watch:
         self.place = (application, environment, site)
         self.release = release
         self.live = live
-        self.epoch = datetime.now(UTC)
+        self.clock = open_world().clock
+        self.epoch = self.clock.now()
         self.canary: list[Window] = []
         self.beside: list[Window] = []
 
@@ -32,13 +32,13 @@ class Watch:
         self, step: Step, *, file: ApplicationFile, keeper: LeaseKeeper, progress: Progress, is_last_step: bool
     ) -> Judgement:
         """Watch one step to its verdict: FAIL at any look, PASS or UNCLEAR at the end only."""
-        begun = datetime.now(UTC)
+        begun = self.clock.now()
         before = list(self.beside)
         alone: list[Window] = []
         look_s = min(LOOK_S_MAX, max(LOOK_S_MIN, step.watch_s / 60))
         while True:
             keeper.check()
-            elapsed_s = (datetime.now(UTC) - begun).total_seconds()
+            elapsed_s = (self.clock.now() - begun).total_seconds()
             judgement = (
                 judge_alone(alone, objectives=file.objectives, watch_s=step.watch_s, elapsed_s=elapsed_s, before=before)
                 if step.weight_percent == 100

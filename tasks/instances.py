@@ -1,6 +1,6 @@
 """Instances of a release on one site: bytes brought and verified, started, waited for, ended."""
 
-import time
+from datetime import timedelta
 
 from blocks.world import open_world
 from domain.application import FILE, ApplicationFile, parse_application
@@ -93,9 +93,9 @@ def await_ready(application: str, environment: str, site: str, release: str) -> 
     world = open_world()
     target, prober = world.target(environment, site), world.prober
     health = read_application_file(application, environment, site, release).health
-    deadline = time.monotonic() + health.start_limit_s
+    deadline = world.clock.now() + timedelta(seconds=health.start_limit_s)
     problem = "no instance was started"
-    while time.monotonic() < deadline:
+    while world.clock.now() < deadline:
         instances = [instance for instance in target.instances(application) if instance.release == release]
         probes = [prober.probe(instance.url + health.ready, timeout_s=2) for instance in instances]
         if probes and all(answer.is_ok for answer in probes):
@@ -103,7 +103,7 @@ def await_ready(application: str, environment: str, site: str, release: str) -> 
         bad = next((answer for answer in probes if not answer.is_ok), None)
         if bad is not None:
             problem = f"{bad.url} answered {bad.status or bad.error} instead of 200"
-        time.sleep(PROBE_PAUSE_S)
+        world.clock.sleep(PROBE_PAUSE_S)
     tail = target.log_tail(application, release, lines=20)
     return f"not ready after {health.start_limit_s} s: {problem}. Its last lines:\n{tail}"
 

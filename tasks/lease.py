@@ -4,9 +4,9 @@ The lease is held by the flow's own process and never across a suspend; when the
 """
 
 import threading
-import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from datetime import timedelta
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -94,9 +94,9 @@ def interrupt_holder(run: str, name: str, actor: str, others: tuple[str, ...]) -
     for owner in runs:
         record(Subject(run, name.split(":")[1], actor=actor), "run.interrupted", detail=owner, interrupted=owner)
         world.run_records.cancel(owner)
-    deadline = time.monotonic() + INTERRUPT_WAIT_S
-    while time.monotonic() < deadline and any(_is_held(name, owner) for owner in runs):
-        time.sleep(0.5)
+    deadline = world.clock.now() + timedelta(seconds=INTERRUPT_WAIT_S)
+    while world.clock.now() < deadline and any(_is_held(name, owner) for owner in runs):
+        world.clock.sleep(0.5)
     for owner in runs:
         # who did not let go in time has it taken away: its keeper notices before its next effect, and stops
         world.leases.release(name, owner=owner)

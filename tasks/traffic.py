@@ -1,7 +1,7 @@
 """Traffic of one site: who gets which share, what was answered, and what a release says from outside."""
 
-import time
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from blocks.world import open_world
 from domain.errors import TransientError
@@ -63,15 +63,15 @@ def measure_traffic(
     Returns: the windows of each digest, oldest first, all digests paired in time. A load balancer that does not answer
     costs the windows of that time; three seconds without an answer are a `TransientError`.
     """
-    metrics = open_world().metrics(environment, site)
+    world = open_world()
+    clock, metrics = world.clock, world.metrics(environment, site)
     begun = datetime.fromisoformat(epoch)
     windows: dict[str, list[Window]] = {release: [] for release in releases}
-    earlier = metrics.read(application)
-    earlier_at = datetime.now(UTC)
-    deadline = time.monotonic() + seconds
+    earlier, earlier_at = metrics.read(application), clock.now()
+    deadline = earlier_at + timedelta(seconds=seconds)
     failures = 0
-    while time.monotonic() < deadline:
-        time.sleep(max(0.05, min(1.0, deadline - time.monotonic())))
+    while (left_s := (deadline - clock.now()).total_seconds()) > 0:
+        clock.sleep(max(0.05, min(1.0, left_s)))
         try:
             later = metrics.read(application)
         except TransientError:
@@ -80,7 +80,7 @@ def measure_traffic(
                 raise
             continue
         failures = 0
-        now = datetime.now(UTC)
+        now = clock.now()
         for release in releases:
             windows[release].append(_window(earlier, later, short(release), earlier_at, now, epoch=begun))
         earlier, earlier_at = later, now
@@ -98,16 +98,10 @@ def _window(
 ) -> Window:
     """Subtract two readings of one release, one that has no counters yet counting as zero."""
     nothing = Counters(at=earlier_at, requests=0, failures=0)
-    if name not in later:
-        return window_between(nothing, Counters(at=now, requests=0, failures=0), epoch=epoch)
-    first = earlier.get(name) or Counters(
-        at=earlier_at,
-        requests=0,
-        failures=0,
-        bounds_s=later[name].bounds_s,
-        buckets=tuple(0 for _ in later[name].buckets),
-    )
-    return window_between(first, later[name], epoch=epoch)
+    last = replace(later.get(name, nothing), at=now)
+    zero = replace(nothing, bounds_s=last.bounds_s, buckets=tuple(0 for _ in last.buckets))
+    # one clock for both releases: that of the readings, not of the counters
+    return window_between(replace(earlier.get(name, zero), at=earlier_at), last, epoch=epoch)
 
 
 @reading_task
@@ -154,4 +148,4 @@ def run_acceptance(run: str, application: str, environment: str, site: str, rele
 @effect_task
 def drain(seconds: int, detail: str) -> None:
     """Let running requests end before instances without a share are stopped."""
-    time.sleep(seconds)
+    open_world().clock.sleep(seconds)

@@ -1,0 +1,160 @@
+"""A whole world in memory: every role played by its twin, so that whole flows run without one real part.
+
+Tests put it in place with `blocks.world.use_world`. Sites have users: each reading of a site's counters stands for one
+second of requests, spread over the releases as the balancer's shares say, answered as `behaviour` says.
+"""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from blocks.clock import MemoryClock
+from blocks.memory_applications import MemoryApplications
+from blocks.memory_approvers import MemoryApprovers
+from blocks.memory_balancer import MemoryBalancer, MemoryMetrics
+from blocks.memory_databases import MemoryDatabases
+from blocks.memory_flow_runs import MemoryFlowRuns
+from blocks.memory_images import MemoryImages
+from blocks.memory_inbox import MemoryInbox
+from blocks.memory_leases import MemoryLeases
+from blocks.memory_ledger import MemoryLedger
+from blocks.memory_notifier import MemoryNotifier
+from blocks.memory_packages import MemoryPackages
+from blocks.memory_run_records import MemoryRunRecords
+from blocks.memory_runner import MemoryRunner
+from blocks.memory_sources import MemorySources
+from blocks.memory_store import MemoryObjectStore
+from blocks.memory_target import MemoryTarget
+from domain.catalogue import Language
+from domain.environment import Environment, Site
+from domain.errors import ConfigError
+from domain.ports import Forge
+from domain.service import Probe
+from domain.traffic import Counters
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """How a release answers its users: every `fails_every`-th request with 500 (0: none), after so many seconds."""
+
+    fails_every: int = 0
+    seconds: float = 0.004
+
+
+class MemorySite:
+    """One site: where releases run, who has which share, and what users got."""
+
+    def __init__(self, users_per_s: int, behaviour: Mapping[str, Behaviour]) -> None:
+        self.target = MemoryTarget()
+        self.balancer = MemoryBalancer()
+        self.metrics = UsedMetrics(self.balancer, users_per_s, behaviour)
+
+
+class UsedMetrics(MemoryMetrics):
+    """Counters that grow by one second of requests at each reading."""
+
+    def __init__(self, balancer: MemoryBalancer, users_per_s: int, behaviour: Mapping[str, Behaviour]) -> None:
+        super().__init__()
+        self.users_per_s = users_per_s
+        self._balancer = balancer
+        self._behaviour = behaviour
+        self._answered: dict[str, int] = {}
+
+    def read(self, application: str) -> dict[str, Counters]:
+        for release, times in self._balancer.send(application, times=self.users_per_s).items():
+            behaviour = self._behaviour.get(release, Behaviour())
+            for _ in range(times):
+                self._answered[release] = count = self._answered.get(release, 0) + 1
+                failed = behaviour.fails_every and count % behaviour.fails_every == 0
+                self.observe(application, release, status=500 if failed else 200, seconds=behaviour.seconds)
+        return super().read(application)
+
+
+class MemoryProber:
+    """Fulfils `domain.ports.Prober`: an instance that runs answers 200, an entry with traffic as well."""
+
+    def __init__(self, sites: Mapping[tuple[str, str], MemorySite]) -> None:
+        self._sites = sites
+
+    def probe(self, url: str, host: str | None = None, timeout_s: float = 5) -> Probe:
+        name = (host or "").removesuffix(".localhost")
+        for site in self._sites.values():
+            if name and url.startswith(site.balancer.url) and any(a.weight_percent for a in site.balancer.routes(name)):
+                return Probe(url, 200, 0.001)
+            instances = site.target.all_instances()
+            if any(url.startswith(f"{i.url}/") and i.state == "running" for i in instances):
+                return Probe(url, 200, 0.001)
+        return Probe(url, 0, 0.0, "connection refused")
+
+
+def _environment(name: str, sites: tuple[tuple[str, str], ...], **settings: bool | str) -> Environment:
+    return Environment(
+        name=name,
+        sites=tuple(
+            Site(name=site, role=role, target="memory/x", balancer="memory/x", metrics="memory/x")  # pyright: ignore[reportArgumentType]
+            for site, role in sites
+        ),
+        **settings,  # pyright: ignore[reportArgumentType]
+    )
+
+
+ENVIRONMENTS = (
+    _environment("test", (("main", "primary"),)),
+    _environment("staging", (("main", "primary"),)),
+    _environment("production", (("alpha", "primary"), ("beta", "standby")), entry="canary", approval=True),
+)
+
+
+@dataclass
+class MemoryWorld:
+    """Fulfils `blocks.world.World` for tests; `behaviour` says by digest how releases answer their users."""
+
+    language: Language = "en"
+    users_per_s: int = 200
+    behaviour: dict[str, Behaviour] = field(default_factory=dict[str, Behaviour])
+    clock: MemoryClock = field(default_factory=MemoryClock)
+    ledger: MemoryLedger = field(default_factory=MemoryLedger)
+    leases: MemoryLeases = field(default_factory=MemoryLeases)
+    applications: MemoryApplications = field(default_factory=MemoryApplications)
+    inbox: MemoryInbox = field(default_factory=MemoryInbox)
+    approvers: MemoryApprovers = field(default_factory=lambda: MemoryApprovers(lambda: datetime.now(UTC)))
+    notifier: MemoryNotifier = field(default_factory=MemoryNotifier)
+    sources: MemorySources = field(default_factory=MemorySources)
+    runner: MemoryRunner = field(default_factory=MemoryRunner)
+    packages: MemoryPackages = field(default_factory=lambda: MemoryPackages(Path(tempfile.mkdtemp())))
+    flow_runs: MemoryFlowRuns = field(default_factory=MemoryFlowRuns)
+    run_records: MemoryRunRecords = field(default_factory=MemoryRunRecords)
+    store: MemoryObjectStore = field(default_factory=MemoryObjectStore)
+    images: MemoryImages = field(default_factory=MemoryImages)
+    databases: MemoryDatabases = field(default_factory=MemoryDatabases)
+
+    def __post_init__(self) -> None:
+        places = [(environment.name, site.name) for environment in ENVIRONMENTS for site in environment.sites]
+        self.sites = {place: MemorySite(self.users_per_s, self.behaviour) for place in places}
+        for number, site in enumerate(self.sites.values(), start=1):
+            site.balancer.url = f"http://entry-{number}"
+        self.prober = MemoryProber(self.sites)
+
+    def forge(self, name: str) -> Forge:
+        raise ConfigError(f"No forge named '{name}' in memory.")
+
+    def environment(self, name: str) -> Environment:
+        for environment in ENVIRONMENTS:
+            if environment.name == name:
+                return environment
+        names = ", ".join(environment.name for environment in ENVIRONMENTS)
+        raise ConfigError(f"No environment named '{name}'. Use one of: {names}.")
+
+    def environments(self) -> list[Environment]:
+        return list(ENVIRONMENTS)
+
+    def target(self, environment: str, site: str) -> MemoryTarget:
+        return self.sites[environment, site].target
+
+    def balancer(self, environment: str, site: str) -> MemoryBalancer:
+        return self.sites[environment, site].balancer
+
+    def metrics(self, environment: str, site: str) -> MemoryMetrics:
+        return self.sites[environment, site].metrics

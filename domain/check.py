@@ -58,7 +58,7 @@ class CheckResult:
         """Return it as JSON values for the ledger, without the lines."""
         return {
             "name": self.name,
-            "kind": self.kind,
+            "layer": self.kind,
             "result": self.outcome,
             "milliseconds": self.milliseconds,
             "exit_code": self.exit_code,

@@ -17,14 +17,26 @@ Count = tuple[int, int, int, int]
 
 def slices(canary: Sequence[Window], live: Sequence[Window]) -> list[Count]:
     """Add both arms' requests and failures up in stretches of `SLICE_S`, oldest first; empty ones are left out."""
-    sums: dict[int, list[int]] = {}
-    for arm, windows in ((0, canary), (2, live)):
-        for window in windows:
-            count = sums.setdefault(int((window.start_s + window.end_s) / 2 // SLICE_S), [0, 0, 0, 0])
-            requests = max(0, window.requests)
-            count[arm] += requests
-            count[arm + 1] += min(requests, max(0, window.failures))
-    return [(n1, k1, n0, k0) for _, (n1, k1, n0, k0) in sorted(sums.items())]
+    first = min((_slice_of(arm[0]) for arm in (canary, live) if arm), default=0)
+    size = max((_slice_of(arm[-1]) for arm in (canary, live) if arm), default=-1) - first + 1
+    columns: list[list[int]] = []
+    for arm in (canary, live):
+        requests, failures = [0] * size, [0] * size
+        for window in arm:
+            index = _slice_of(window) - first
+            requests[index] += window.requests
+            failures[index] += window.failures
+        columns += [requests, failures]
+    return [(n1, min(n1, k1), n0, min(n0, k0)) for n1, k1, n0, k0 in zip(*columns, strict=True) if n1 or n0]
+
+
+def _slice_of(window: Window) -> int:
+    return int((window.start_s + window.end_s) / 2 // SLICE_S)
+
+
+def stretch_length_s(windows: Sequence[Window]) -> float:
+    """How long one stretch of `slices` is: `SLICE_S`, or as long as the windows where those are longer."""
+    return max(SLICE_S, windows[-1].end_s - windows[-1].start_s) if windows else SLICE_S
 
 
 def windows_since(windows: Sequence[Window], start_s: float) -> list[Window]:

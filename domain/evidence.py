@@ -7,43 +7,65 @@ Source: Howard et al. 2021 (time-uniform confidence sequences); Ramdas et al. 20
 onsets); Lai 1976 (mixtures over effects). docs/explanation/how-releases-are-judged.md says what was measured.
 """
 
-import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
+from operator import mul
 
-from domain.counts import Count
+from domain.counts import Count, total
 
-EFFECTS = (1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
-"""How many times the tolerated rate the bad rate may be: the alternatives that are averaged over."""
+EFFECTS: Mapping[float, float] = {1.5: 0.2, 2.0: 0.25, 3.0: 0.2, 5.0: 0.15, 10.0: 0.1, 30.0: 0.1}
+"""How many times the tolerated rate the bad rate may be, and how likely: the alternatives that are averaged over."""
 
 OUTAGE_RATIO = 0.5
 OUTAGE_RATIO_USUAL = 0.05
 OUTAGE_THRESHOLD = math.log(1000)
 OUTAGE_FAILURES_MIN = 5
 
+SPLIT_WEIGHT = 1.0
+"""How much a group of stretches must tell (variance of its score) before it is compared with its neighbour."""
+
+DISPERSION_GROUPS_MIN = 5
+DISPERSION_BELIEVED = 6
+"""For how many groups independence is believed before any was seen."""
+
 LEVEL_BLOCKS_MIN = 4
-LEVEL_EFFECT = 0.15
-"""How far beyond the tolerance a worse log latency is expected to lie: the scale of the prior."""
+LEVEL_EFFECTS: Mapping[float, float] = {0.05: 0.6, 0.3: 0.4}
+"""How far beyond the tolerance a worse log latency may lie, and how likely: widths of the normal priors."""
 
 LEVEL_NOISE = 0.02
 LEVEL_NOISE_BLOCKS = 4
 """What is believed of the noise between blocks (log latency) before any was seen, and for how many blocks it counts."""
 
 
+@cache
 def onset_weight(index: int) -> float:
     """Weight the belief that things got worse at block `index`; all of them together weigh 1.
 
-    Half is on the beginning; the rest reaches as far as anybody watches, without a horizon to be known.
+    Most is on the beginning; the rest reaches as far as anybody watches, without a horizon to be known.
     """
     if index == 0:
-        return 0.5
-    level = int(math.log2((index + 64) / 64))
-    return 0.25 / 64 / 4**level
+        return 0.7
+    level = ((index + 64) // 64).bit_length() - 1
+    return 0.15 / 64 / 4**level
 
 
-def rate_evidence(counts: Sequence[Count], *, tolerance: float, dispersion: float = 1.0, onset_every: int = 5) -> float:
+@cache
+def onset_log_weight(index: int) -> float:
+    """The logarithm of `onset_weight`."""
+    return math.log(onset_weight(index))
+
+
+def rate_evidence(
+    counts: Sequence[Count],
+    *,
+    tolerance: float,
+    dispersion: float = 1.0,
+    beliefs: Mapping[float, float] = EFFECTS,
+    onset_every: int = 5,
+) -> float:
     """Weigh whether the canary's rate of events exceeds `tolerance` times the live one's.
 
     Given how many events both had in a stretch, each is the canary's with a chance that depends on the *ratio* of the
@@ -52,37 +74,54 @@ def rate_evidence(counts: Sequence[Count], *, tolerance: float, dispersion: floa
     Args:
         counts: one per stretch of some seconds, oldest first.
         dispersion: how much more the events cluster than independent ones (variance over mean), at least 1.
+        beliefs: how many times the tolerated rate a bad rate may be, each with its weight.
         onset_every: things may have got worse at every so many stretches.
     """
-    sums = [0.0] * len(EFFECTS)
-    believed = 0.0
-    rescale = 0.0
-    for index, (n1, k1, n0, k0) in enumerate(counts):
-        if index % onset_every == 0:
-            weight = onset_weight(index // onset_every) / len(EFFECTS) * math.exp(-rescale)
-            sums = [value + weight for value in sums]
-            believed += weight * len(EFFECTS) * math.exp(rescale)
-        if n1 and n0 and (k1 or k0):
-            sums = [
-                value * math.exp(_rate_gain(n1, k1, n0, k0, tolerance, effect) / dispersion)
-                for value, effect in zip(sums, EFFECTS, strict=True)
-            ]
-            rescale, sums = _rescaled(rescale, sums)
-    return rescale + math.log(sum(sums) + max(0.0, 1.0 - believed) * math.exp(-rescale))
+    groups = [total(counts[start : start + onset_every]) for start in range(0, len(counts), onset_every)]
+    telling = [
+        (index, k1, k1 + k0, tolerance * n1, n0)
+        for index, (n1, k1, n0, k0) in enumerate(groups)
+        if n1 and n0 and (k1 or k0)
+    ]
+    logs = [_log(1.0 - sum(map(onset_weight, range(len(groups)))))]
+    for effect, weight in beliefs.items():
+        gains = [0.0] * len(groups)
+        of_event = math.log(effect)
+        for index, k1, k, base, n0 in telling:
+            gains[index] = k1 * of_event + k * math.log((base + n0) / (base * effect + n0))
+        logs.append(math.log(weight) + _any_onset(gains, dispersion))
+    return _log_sum(logs)
+
+
+def _log(value: float) -> float:
+    return math.log(value) if value > 0 else -700.0
+
+
+def _any_onset(gains: Sequence[float], dispersion: float) -> float:
+    """The logarithm of the weighted mean, over all onsets, of the likelihood ratio from that onset on."""
+    total_gain = 0.0
+    logs: list[float] = []
+    for index in range(len(gains) - 1, -1, -1):
+        total_gain += gains[index] / dispersion
+        logs.append(onset_log_weight(index) + total_gain)
+    return _log_sum(logs)
+
+
+def _log_sum(logs: Sequence[float]) -> float:
+    """The logarithm of the sum of the numbers whose logarithms these are."""
+    top = max(logs, default=-math.inf)
+    return top + math.log(sum(math.exp(value - top) for value in logs)) if top > -math.inf else top
+
+
+def log_mean_of(logs: Sequence[float]) -> float:
+    """The logarithm of the mean of the numbers whose logarithms these are: one evidence from several."""
+    return _log_sum(logs) - math.log(len(logs))
 
 
 def _rate_gain(n1: int, k1: int, n0: int, k0: int, tolerance: float, effect: float) -> float:
     """The log likelihood ratio of one stretch: rate ratio `tolerance * effect` against `tolerance`, given k0 + k1."""
     base = tolerance * n1
     return k1 * math.log(effect) + (k0 + k1) * math.log((base + n0) / (base * effect + n0))
-
-
-def _rescaled(scale: float, values: list[float]) -> tuple[float, list[float]]:
-    """Keep the numbers within what a float holds; `scale` is the logarithm that was taken out."""
-    top = max(values)
-    if top < 1e100:
-        return scale, values
-    return scale + math.log(top), [value / top for value in values]
 
 
 def strongest_since(counts: Sequence[Count], *, tolerance: float) -> int:
@@ -104,60 +143,94 @@ def without_worst(counts: Sequence[Count], *, tolerance: float) -> list[Count]:
     return [count for index, count in enumerate(counts) if index != worst]
 
 
-def dispersion(trials_events: Sequence[tuple[int, int]], *, group: int = 5, believed: int = 10) -> float:
-    """How much more events cluster than independent ones would, from one arm alone: variance over mean, at least 1.
+def split_dispersion(counts: Sequence[Count]) -> float:
+    """How much more unevenly events fall to the two arms than independent ones would: variance ratio, at least 1.
 
-    Compared within groups of neighbouring stretches, so that a rate that drifts slowly does not count as clustering.
-
-    Args:
-        trials_events: requests and events per stretch, oldest first.
-        believed: for how many stretches a dispersion of 1 is believed before any was seen.
+    Clusters of events and rates that wander in one arm raise it; what happens to both arms at once does not. From
+    differences of neighbouring groups, at several lengths, the largest left out: a lasting change, which is what we
+    look for, is not unevenness.
     """
-    squares, degrees = float(believed), float(believed)
-    for start in range(0, len(trials_events) - group + 1, group):
-        part = trials_events[start : start + group]
-        trials = sum(n for n, _ in part)
-        events = sum(k for _, k in part)
-        if events:
-            squares += sum((k - n * events / trials) ** 2 / (n * events / trials) for n, k in part if n)
-            degrees += sum(1 for n, _ in part if n) - 1
-    return max(1.0, squares / degrees)
+    n1, k1, n0, k0 = (sum(column) for column in zip(*counts, strict=True))
+    rate_ratio = (k1 + 0.5) * max(n0, 1) / ((k0 + 0.5) * max(n1, 1))
+    groups: list[tuple[float, float]] = []
+    score = weight = 0.0
+    for n1, k1, n0, k0 in counts:
+        if n1 and n0:
+            share = rate_ratio * n1 / (rate_ratio * n1 + n0)
+            score += k1 - share * (k1 + k0)
+            weight += share * (1 - share) * (k1 + k0)
+            if weight >= SPLIT_WEIGHT:
+                groups.append((score, weight))
+                score = weight = 0.0
+    return _dispersion_of(groups)
 
 
-def outage_evidence(counts: Iterable[Count]) -> tuple[float, Count]:
+def dispersion(trials_events: Sequence[tuple[int, int]]) -> float:
+    """How much more events of one arm cluster than independent ones would: variance over mean, at least 1."""
+    share = sum(k for _, k in trials_events) / max(1, sum(n for n, _ in trials_events))
+    groups: list[tuple[float, float]] = []
+    score = weight = 0.0
+    for n, k in trials_events:
+        score += k - n * share
+        weight += n * share * (1 - share)
+        if weight >= SPLIT_WEIGHT:
+            groups.append((score, weight))
+            score = weight = 0.0
+    return _dispersion_of(groups)
+
+
+def _dispersion_of(groups: Sequence[tuple[float, float]]) -> float:
+    """The variance of scores in units of what independence gives, at the group length where it is largest."""
+    worst = 1.0
+    while len(groups) > DISPERSION_GROUPS_MIN:
+        squares = sorted(
+            (score / weight - next_score / next_weight) ** 2 / (1 / weight + 1 / next_weight)
+            for (score, weight), (next_score, next_weight) in pairwise(groups)
+        )[:-1]
+        worst = max(worst, (DISPERSION_BELIEVED + sum(squares)) / (DISPERSION_BELIEVED + len(squares)))
+        groups = [
+            (score + next_score, weight + next_weight)
+            for (score, weight), (next_score, next_weight) in zip(groups[::2], groups[1::2], strict=False)
+        ]
+    return worst
+
+
+def outage_evidence(counts: Iterable[Count]) -> tuple[float, list[Count]]:
     """Weigh whether half of the canary's answers fail, from the moment on at which that began to look likely.
 
     What is usual is 5 %, or twice what the live release fails at the same time: an outage of both blames nobody.
-    Returns the evidence and the counts since that moment.
+    Returns the evidence and the stretches since that moment.
     """
-    evidence, since = 0.0, (0, 0, 0, 0)
+    evidence = 0.0
+    since: list[Count] = []
     recent_n0 = recent_k0 = 0.0
     for n1, k1, n0, k0 in counts:
         recent_n0, recent_k0 = recent_n0 * 0.7 + n0, recent_k0 * 0.7 + k0
         live = max(recent_k0 / recent_n0 if recent_n0 else 0.0, k0 / n0 if n0 else 0.0)
-        usual = max(OUTAGE_RATIO_USUAL, 2 * live)
-        gain = -1.0 * n1
-        if usual < OUTAGE_RATIO:
-            gain = k1 * math.log(OUTAGE_RATIO / usual) + (n1 - k1) * math.log((1 - OUTAGE_RATIO) / (1 - usual))
-        evidence += gain
-        since = (since[0] + n1, since[1] + k1, since[2] + n0, since[3] + k0)
+        evidence += outage_gain(n1, k1, usual=max(OUTAGE_RATIO_USUAL, 2 * live))
+        since.append((n1, k1, n0, k0))
         if evidence <= 0:
-            evidence, since = 0.0, (0, 0, 0, 0)
+            evidence, since = 0.0, []
     return evidence, since
+
+
+def outage_gain(n: int, k: int, *, usual: float) -> float:
+    """The log likelihood ratio of k failures of n: half of them fail, against the usual share."""
+    if usual >= OUTAGE_RATIO:
+        return -float(n)
+    return k * math.log(OUTAGE_RATIO / usual) + (n - k) * math.log((1 - OUTAGE_RATIO) / (1 - usual))
 
 
 def share_evidence(trials_events: Sequence[tuple[int, int]], *, limit: float, dispersion: float = 1.0) -> float:
     """Weigh whether the share of events exceeds `limit`, where there is nothing to compare with."""
-    effects = [effect for effect in (1.5, 2.0, 3.0, 5.0, 10.0) if limit * effect < 1] or [0.5 / limit + 0.5]
-    sums = [1.0 / len(effects)] * len(effects)
-    rescale = 0.0
-    for n, k in trials_events:
-        sums = [
-            value * math.exp(_share_gain(n, k, limit, min(0.99, limit * effect)) / dispersion)
-            for value, effect in zip(sums, effects, strict=True)
-        ]
-        rescale, sums = _rescaled(rescale, sums)
-    return rescale + math.log(max(sum(sums), 1e-300))
+    logs: list[float] = []
+    for effect, weight in EFFECTS.items():
+        share = 1 - (1 - limit) / effect if limit * effect >= 1 else limit * effect
+        gains = [0.0] * -(-len(trials_events) // 5)
+        for index, (n, k) in enumerate(trials_events):
+            gains[index // 5] += _share_gain(n, k, limit, share)
+        logs.append(math.log(weight) + _any_onset(gains, dispersion))
+    return _log_sum(logs)
 
 
 def _share_gain(n: int, k: int, limit: float, share: float) -> float:
@@ -172,40 +245,43 @@ class Block:
     variance: float
 
 
-def level_evidence(blocks: Sequence[Block], *, tolerance: float) -> float:
+def level_evidence(blocks: Sequence[Block], *, tolerance: float, noise: float) -> float:
     """Weigh whether the canary's mean log latency exceeds the live one's by more than `tolerance` (a logarithm).
 
-    The noise between blocks that sampling does not explain is estimated from the blocks themselves.
+    Args:
+        noise: variance between blocks beyond sampling, from `long_run_noise`.
     """
     if len(blocks) < LEVEL_BLOCKS_MIN:
         return 0.0
-    noise = long_run_noise(blocks)
-    total, score, information = 0.0, 0.0, 0.0
+    score, information, unspent = 0.0, 0.0, 1.0
+    logs: list[float] = []
     for index in range(len(blocks) - 1, -1, -1):
         block = blocks[index]
         weight = 1.0 / (block.variance + noise)
         score += weight * (block.difference - tolerance)
         information += weight
-        log_e = _normal_evidence(score, information) if len(blocks) - index >= LEVEL_BLOCKS_MIN else 0.0
-        total += onset_weight(index) * math.exp(min(log_e, 600.0))
-    return math.log(total + max(0.0, 1.0 - sum(onset_weight(index) for index in range(len(blocks)))))
+        if len(blocks) - index >= LEVEL_BLOCKS_MIN:
+            logs.append(onset_log_weight(index) + _normal_evidence(score, information))
+            unspent -= onset_weight(index)
+    return _log_sum([*logs, _log(unspent)])
 
 
 def _normal_evidence(score: float, information: float) -> float:
-    """A normal prior over positive effects against none, for a score with this information."""
-    prior = LEVEL_EFFECT**2
-    spread = 1.0 + prior * information
-    z = score * LEVEL_EFFECT / math.sqrt(spread)
-    return -0.5 * math.log(spread) + 0.5 * z * z + math.log(max(math.erfc(-z / math.sqrt(2)), 1e-300))
+    """Positive effects against none, for a score with this information: the mean over priors of several widths."""
+    logs: list[float] = []
+    for effect, belief in LEVEL_EFFECTS.items():
+        spread = 1.0 + effect * effect * information
+        z = score * effect / math.sqrt(spread)
+        tail = math.log(max(math.erfc(-z / math.sqrt(2)), 1e-300))
+        logs.append(math.log(belief) - 0.5 * math.log(spread) + 0.5 * z * z + tail)
+    return _log_sum(logs)
 
 
-def level_difference(blocks: Sequence[Block]) -> tuple[float, float]:
+def level_difference(blocks: Sequence[Block], *, noise: float) -> tuple[float, float]:
     """The mean difference of log latencies over all blocks, and its standard error. At least one block."""
-    noise = long_run_noise(blocks)
     weights = [1.0 / (block.variance + noise) for block in blocks]
-    total = sum(weights)
-    mean = sum(weight * block.difference for weight, block in zip(weights, blocks, strict=True)) / total
-    return mean, math.sqrt(1.0 / total)
+    mean = sum(weight * block.difference for weight, block in zip(weights, blocks, strict=True)) / sum(weights)
+    return mean, math.sqrt(1.0 / sum(weights))
 
 
 def long_run_noise(blocks: Sequence[Block]) -> float:
@@ -219,7 +295,7 @@ def long_run_noise(blocks: Sequence[Block]) -> float:
         means = [_mean_block(blocks[start : start + size]) for start in range(0, len(blocks) - size + 1, size)]
         squares = sorted(
             (later.difference - earlier.difference) ** 2 / 2 - (later.variance + earlier.variance) / 2
-            for earlier, later in itertools.pairwise(means)
+            for earlier, later in pairwise(means)
         )[:-1]
         excess = size * sum(squares)
         worst = max(worst, (believed + max(0.0, excess)) / (LEVEL_NOISE_BLOCKS + len(squares)))
@@ -240,25 +316,30 @@ def log_middles(bounds_s: tuple[float, ...]) -> tuple[float, ...]:
     logs = [math.log(bound) for bound in bounds_s if 0 < bound < math.inf]
     if not logs:
         return (0.0,) * len(bounds_s)
-    steps = [later - earlier for earlier, later in itertools.pairwise(logs)] or [math.log(2)]
+    steps = [later - earlier for earlier, later in pairwise(logs)] or [math.log(2)]
     middles = [logs[0] - steps[0] / 2]
-    middles += [(earlier + later) / 2 for earlier, later in itertools.pairwise(logs)]
+    middles += [(earlier + later) / 2 for earlier, later in pairwise(logs)]
     middles += [logs[-1] + steps[-1] / 2] * (len(bounds_s) - len(logs))
     return tuple(middles)
 
 
+@cache
 def bucket_width(bounds_s: tuple[float, ...]) -> float:
     """The mean width of the buckets, as a logarithm: what a histogram can't see below."""
     logs = [math.log(bound) for bound in bounds_s if 0 < bound < math.inf]
     return (logs[-1] - logs[0]) / (len(logs) - 1) if len(logs) > 1 else math.log(10)
 
 
+def log_mean(buckets: Sequence[int], bounds_s: tuple[float, ...]) -> float:
+    """The mean log latency, from bucket middles. At least one answer."""
+    return sum(map(mul, buckets, log_middles(bounds_s))) / sum(buckets)
+
+
 def log_moments(buckets: Sequence[int], bounds_s: tuple[float, ...]) -> tuple[float, float]:
     """Mean and variance of the log latency, from bucket middles. At least one answer."""
     middles = log_middles(bounds_s)
-    count = sum(buckets)
-    mean = sum(number * middle for number, middle in zip(buckets, middles, strict=True)) / count
-    square = sum(number * (middle - mean) ** 2 for number, middle in zip(buckets, middles, strict=True)) / count
+    mean = log_mean(buckets, bounds_s)
+    square = sum(number * (middle - mean) ** 2 for number, middle in zip(buckets, middles, strict=True)) / sum(buckets)
     return mean, square
 
 
@@ -273,13 +354,12 @@ def resolved_tolerance(tolerance: float, *, variance: float, width: float) -> fl
     return width if exaggeration > 2.0 else max(tolerance, min(width, tolerance * exaggeration))
 
 
-def percentile_bound(buckets: Sequence[int], bounds_s: tuple[float, ...], *, share: float) -> float:
-    """The bound below which at least this share of the answers lie: never lower than the true percentile."""
+def percentile_s(buckets: Sequence[int], bounds_s: tuple[float, ...], *, share: float) -> float:
+    """The latency that this share of the answers do not exceed, placed within its bucket by proportion (logarithmic)."""
     needed = share * sum(buckets)
     seen = 0
-    finite = [bound for bound in bounds_s if bound < math.inf]
-    for number, bound in zip(buckets, bounds_s, strict=True):
+    for number, middle in zip(buckets, log_middles(bounds_s), strict=True):
+        if number and seen + number >= needed:
+            return math.exp(middle + ((needed - seen) / number - 0.5) * bucket_width(bounds_s))
         seen += number
-        if seen >= needed:
-            return min(bound, finite[-1] if finite else bound)
-    return finite[-1] if finite else 0.0
+    return 0.0

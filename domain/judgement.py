@@ -12,11 +12,14 @@ from collections.abc import Mapping, Sequence
 
 from domain import evidence as ev
 from domain.application import ObjectivesPart
-from domain.counts import Count, count_numbers, newest_end_s, slices, total, windows_since
+from domain.counts import Count, count_numbers, newest_end_s, slices, stretch_length_s, total, windows_since
 from domain.latency import Latency
 from domain.traffic import Window
 from domain.triggers import ERROR_TOLERANCE, find_error_rise, find_errors, find_outage, find_slow, threshold
 from domain.verdict import Finding, Judgement, Verdict, explain_judgement, first_failed, read_judgement
+
+BAD = 2.0
+"""A release that misses its objective by this factor does not pass, even where the live one is as bad."""
 
 __all__ = ["Finding", "Judgement", "Verdict", "explain_judgement", "judge_alone", "judge_canary", "read_judgement"]
 
@@ -45,10 +48,11 @@ def judge_canary(
         latency_noise_sd: by how much the log latencies of equal instances are known to differ; widens the tolerance.
     """
     counts = slices(canary, live)
+    stretch_s = stretch_length_s(canary)
     latency = Latency.between(canary, live, objectives=objectives, watch_s=watch_s, noise_sd=latency_noise_sd)
     findings = (
-        find_outage(counts),
-        find_errors(counts, objectives=objectives, alpha=alpha / 3),
+        find_outage(counts, stretch_s=stretch_s),
+        find_errors(counts, objectives=objectives, alpha=alpha / 3, stretch_s=stretch_s),
         latency.find_level(alpha=alpha / 3),
         latency.find_tail(alpha=alpha / 3),
     )
@@ -81,8 +85,9 @@ def judge_alone(
         before: what the release before it answered until then; empty for an application's first release.
     """
     counts = slices(windows, ())
+    stretch_s = stretch_length_s(windows)
     findings = (
-        find_outage(counts),
+        find_outage(counts, stretch_s=stretch_s),
         find_error_rise(counts, slices(before, ()), objectives=objectives, alpha=alpha / 2),
         find_slow(windows, before, objectives=objectives, alpha=alpha / 2),
     )
@@ -127,7 +132,7 @@ def _why_unclear(
         return "judgement.few_requests"
     if not live_requests:
         return "judgement.no_live"
-    if failures / requests > objectives.error_ratio_max:
+    if failures / requests > BAD * objectives.error_ratio_max:
         return "judgement.both_bad"
     if not _errors_would_show(step, objectives=objectives, alpha=alpha):
         return "judgement.errors_invisible"
@@ -156,6 +161,6 @@ def _why_unclear_alone(counts: Sequence[Count], *, objectives: ObjectivesPart) -
         return "judgement.silent"
     if requests < objectives.requests_min:
         return "judgement.few_requests"
-    if failures / requests > objectives.error_ratio_max:
+    if failures / requests > BAD * objectives.error_ratio_max:
         return "judgement.objective_missed"
     return ""

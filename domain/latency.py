@@ -15,9 +15,14 @@ from domain.traffic import Window
 from domain.triggers import threshold
 from domain.verdict import Finding, Verdict, numbers
 
-BLOCK_S_MAX = 10.0
+BLOCK_S_MAX = 5.0
 BLOCK_S_MIN = 2.0
 TAIL_TOLERANCE = 1.25
+
+TAIL_BOUNDS = (0.45, 1.0, 1.5)
+"""Where answers count as slow, as multiples of the live release's 99th percentile."""
+
+TAIL_BELIEFS = {1.5: 0.25, 2.0: 0.25, 3.0: 0.2, 5.0: 0.15, 10.0: 0.1, 30.0: 0.05}
 
 LATENCY_EXCESS_S_MIN = 0.002
 """Nobody is harmed by less, whatever the ratio: a service that answers in 5 ms is not rolled back for 1 ms."""
@@ -32,6 +37,16 @@ class Histograms:
 
     canary: tuple[int, ...]
     live: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Tail:
+    """What was counted above one bound, and what it says."""
+
+    bound_s: float
+    tolerance: float
+    counts: list[Count]
+    evidence: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +90,9 @@ class Latency:
         tolerance = ev.resolved_tolerance(
             self.tolerance, variance=min(live_variance, canary_variance), width=ev.bucket_width(self.bounds_s)
         )
-        evidence = ev.level_evidence(blocks, tolerance=tolerance)
-        difference, error = ev.level_difference(blocks)
+        noise = ev.long_run_noise(blocks)
+        evidence = ev.level_evidence(blocks, tolerance=tolerance, noise=noise)
+        difference, error = ev.level_difference(blocks, noise=noise)
         excess_s = math.exp(live_mean) * (math.exp(difference) - 1)
         failing = evidence >= threshold(alpha) and excess_s >= LATENCY_EXCESS_S_MIN
         figures = numbers(
@@ -87,7 +103,7 @@ class Latency:
             latency_ratio=math.exp(difference),
             latency_ratio_error=math.exp(difference) * error,
             tolerance=math.exp(tolerance),
-            visible_ratio=math.exp(tolerance + 2.5 * error),
+            visible_ratio=math.exp(tolerance + 2 * error),
             evidence=evidence,
             threshold=threshold(alpha),
         )
@@ -101,59 +117,53 @@ class Latency:
         for block in self.blocks:
             n1, n0 = sum(block.canary), sum(block.live)
             if n1 and n0:
-                means = [ev.log_moments(arm, self.bounds_s)[0] for arm in (block.canary, block.live)]
+                means = [ev.log_mean(arm, self.bounds_s) for arm in (block.canary, block.live)]
                 blocks.append(Block(means[0] - means[1], canary_variance / n1 + live_variance / n0))
         return blocks
 
     def find_tail(self, *, alpha: float) -> Finding:
-        """Compare how many answers are slower than two bounds near the live release's 99th percentile."""
-        evidences: list[float] = []
-        failing = False
-        figures: dict[str, float] = {}
-        for share in (0.45, 1.0):
-            counts, bound_s, tolerance = self._slow_counts(share)
-            if not counts:
-                continue
-            clustering = ev.dispersion([(n0, k0) for _, _, n0, k0 in counts])
-            evidence = ev.rate_evidence(counts, tolerance=tolerance, dispersion=clustering, onset_every=1)
-            evidences.append(evidence)
-            rest = ev.without_worst(counts, tolerance=tolerance)
-            if evidence >= threshold(alpha) and not failing:
-                failing = ev.rate_evidence(
-                    rest, tolerance=tolerance, dispersion=clustering, onset_every=1
-                ) >= threshold(alpha)
-            if not figures or failing:
-                shown = counts[ev.strongest_since(counts, tolerance=tolerance) if failing else 0 :]
-                figures = count_numbers(total(shown), events="slow") | numbers(bound_s=bound_s)
-        if not evidences:
+        """Compare how many answers are slower than bounds near the live release's 99th percentile."""
+        known, blocks = self._known()
+        if not blocks:
             return Finding("tail", None, {})
-        figures |= numbers(evidence=max(evidences), threshold=threshold(alpha))
+        percentile_s = ev.percentile_s(known, self.bounds_s, share=0.99)
+        tails = [self._tail(_nearest(self.bounds_s, percentile_s * at), blocks) for at in TAIL_BOUNDS]
+        evidence = ev.log_mean_of([tail.evidence for tail in tails])
+        worst = max(tails, key=lambda tail: tail.evidence)
+        failing = evidence >= threshold(alpha)
+        shown = worst.counts[ev.strongest_since(worst.counts, tolerance=worst.tolerance) if failing else 0 :]
+        figures = count_numbers(total(shown), events="slow")
+        figures |= numbers(bound_s=worst.bound_s, evidence=evidence, threshold=threshold(alpha))
         return Finding("tail", Verdict.FAIL if failing else None, figures)
 
-    def _slow_counts(self, share: float) -> tuple[list[Count], float, float]:
-        """Requests and slow requests per block; slow is what lies above a bound that earlier blocks suggest."""
-        counts: list[Count] = []
+    def _known(self) -> tuple[tuple[int, ...], tuple[Histograms, ...]]:
+        """Enough answers of the live release to know its 99th percentile, and the blocks after them."""
         known = self.early
-        bound_s, tolerance = 0.0, TAIL_TOLERANCE
-        for block in self.blocks:
+        for index, block in enumerate(self.blocks):
             if sum(known) >= TAIL_REQUESTS_MIN:
-                percentile_s = ev.percentile_bound(known, self.bounds_s, share=0.99)
-                at = _nearest(self.bounds_s, percentile_s * share)
-                bound_s = self.bounds_s[at]
-                counts.append(
-                    (sum(block.canary), sum(block.canary[at + 1 :]), sum(block.live), sum(block.live[at + 1 :]))
-                )
-                tolerance = max(tolerance, self._tail_tolerance(known, at))
+                return known, self.blocks[index:]
             known = _add_up([known, block.live])
-        return counts, bound_s, tolerance
+        return known, ()
 
-    def _tail_tolerance(self, known: Sequence[int], at: int) -> float:
-        """How many times more slow answers a shift of the tolerated size would make."""
-        above, with_bucket = sum(known[at + 1 :]), sum(known[at:])
-        if not above or not with_bucket:
-            return TAIL_TOLERANCE
-        per_bucket = with_bucket / above
-        return per_bucket ** min(1.0, self.tolerance / ev.bucket_width(self.bounds_s))
+    def _tail(self, at: int, blocks: Sequence[Histograms]) -> _Tail:
+        """What lies above one bound. The block that speaks most against the canary is left out: a pause is no tail."""
+        counts = [
+            (sum(block.canary), sum(block.canary[at + 1 :]), sum(block.live), sum(block.live[at + 1 :]))
+            for block in blocks
+        ]
+        tolerance = max(TAIL_TOLERANCE, self._tail_tolerance(at, blocks))
+        clustering = ev.split_dispersion(counts)
+        rest = ev.without_worst(counts, tolerance=tolerance)
+        evidence = ev.rate_evidence(
+            rest, tolerance=tolerance, dispersion=clustering, beliefs=TAIL_BELIEFS, onset_every=2
+        )
+        return _Tail(self.bounds_s[at], tolerance, counts, evidence)
+
+    def _tail_tolerance(self, at: int, blocks: Sequence[Histograms]) -> float:
+        """How many times more slow answers a shift of the tolerated size would make, by the live release's slope."""
+        above = sum(sum(block.live[at + 1 :]) for block in blocks)
+        within = sum(block.live[at] for block in blocks)
+        return (1 + within / max(above, 5)) ** min(1.0, self.tolerance / ev.bucket_width(self.bounds_s))
 
 
 def _nearest(bounds_s: Sequence[float], value_s: float) -> int:

@@ -15,6 +15,15 @@ from domain.verdict import Finding, Verdict, numbers
 
 ERROR_TOLERANCE = 1.10
 
+OUTAGE_SHARE_MIN = 0.4
+"""Fewer failures than this are errors, not an outage."""
+
+OUTAGE_CLUSTERING_MAX = 8.0
+"""Where the live release's failures cluster, so do a good canary's; an outage outgrows any clustering soon."""
+
+LONG_S = 5.0
+"""Stretches as long as this hold more than one cluster: no one of them needs to be left out."""
+
 ALONE_RISE = 2.5
 """Before and after can't be compared as strictly as side by side: only a rise clearly beyond this is automatic."""
 
@@ -27,28 +36,51 @@ def threshold(alpha: float) -> float:
     return math.log(1.0 / alpha)
 
 
-def find_outage(counts: Sequence[Count]) -> Finding:
+def find_outage(counts: Sequence[Count], *, stretch_s: float) -> Finding:
     """Unavailability: half of the answers fail, and not those of the live release as well. No warm-up."""
     evidence, since = ev.outage_evidence(counts)
-    failing = since[1] >= ev.OUTAGE_FAILURES_MIN and evidence >= ev.OUTAGE_THRESHOLD
-    figures = count_numbers(since if since[0] else total(counts))
-    figures |= numbers(evidence=evidence, threshold=ev.OUTAGE_THRESHOLD)
+    evidence /= min(OUTAGE_CLUSTERING_MAX, ev.dispersion([(n0, k0) for _, _, n0, k0 in counts if n0]))
+    share = ratio(*reversed(total(since)[:2]))
+    failing = (
+        evidence >= ev.OUTAGE_THRESHOLD
+        and (share or 0.0) >= OUTAGE_SHARE_MIN
+        and sum(k1 for _, k1, _, _ in since) >= ev.OUTAGE_FAILURES_MIN
+        and (_is_long(stretch_s) or _lasts(since))
+    )
+    figures = count_numbers(total(since or counts)) | numbers(evidence=evidence, threshold=ev.OUTAGE_THRESHOLD)
     return Finding("unavailability", Verdict.FAIL if failing else None, figures)
 
 
-def find_errors(counts: Sequence[Count], *, objectives: ObjectivesPart, alpha: float) -> Finding:
+def _is_long(stretch_s: float) -> bool:
+    """Whether one stretch is no mere cluster."""
+    return stretch_s >= LONG_S
+
+
+def _lasts(since: Sequence[Count]) -> bool:
+    """Whether it also looks like an outage without the worst stretch: one burst of failures is none."""
+    gains = sorted(ev.outage_gain(n1, k1, usual=ev.OUTAGE_RATIO_USUAL) for n1, k1, _, _ in since)
+    return sum(gains[:-1]) > ev.OUTAGE_THRESHOLD / 3
+
+
+def find_errors(counts: Sequence[Count], *, objectives: ObjectivesPart, alpha: float, stretch_s: float) -> Finding:
     """More errors than the live release beside it: by a ratio, by a smallest excess, and not in one cluster only."""
-    clustering = ev.dispersion([(n0, k0) for _, _, n0, k0 in counts])
+    clustering = ev.split_dispersion(counts) if counts else 1.0
     evidence = ev.rate_evidence(counts, tolerance=ERROR_TOLERANCE, dispersion=clustering)
     shown = total(counts)
     failing = False
     if evidence >= threshold(alpha):
         shown = total(counts[ev.strongest_since(counts, tolerance=ERROR_TOLERANCE) :])
-        rest = ev.without_worst(counts, tolerance=ERROR_TOLERANCE)
-        rest_evidence = ev.rate_evidence(rest, tolerance=ERROR_TOLERANCE, dispersion=clustering)
-        failing = excess(shown) >= objectives.error_ratio_min_excess and rest_evidence >= threshold(alpha)
+        failing = excess(shown) >= objectives.error_ratio_min_excess and (
+            _is_long(stretch_s) or _stands_without_worst(counts, clustering=clustering, alpha=alpha)
+        )
     figures = numbers(evidence=evidence, threshold=threshold(alpha), clustering=clustering)
     return Finding("errors", Verdict.FAIL if failing else None, count_numbers(shown) | figures)
+
+
+def _stands_without_worst(counts: Sequence[Count], *, clustering: float, alpha: float) -> bool:
+    """Whether half of the evidence needed is there without the worst stretch: one cluster must not decide."""
+    rest = ev.without_worst(counts, tolerance=ERROR_TOLERANCE)
+    return ev.rate_evidence(rest, tolerance=ERROR_TOLERANCE, dispersion=clustering) >= threshold(alpha) / 2
 
 
 def find_error_rise(

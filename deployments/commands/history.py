@@ -1,5 +1,6 @@
 """`slipway history`: a release's whole story, or what an application was on and is on."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -12,7 +13,7 @@ from domain.ledger import Entry
 from domain.release import SHORT, short
 from domain.story import tell_story
 
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 240)
 
 
 def register(app: typer.Typer) -> None:
@@ -21,9 +22,7 @@ def register(app: typer.Typer) -> None:
 
 
 def show_history(
-    subject: Annotated[
-        str, typer.Argument(help="A release's digest, 6 digits at least; or an application.")
-    ] = "",
+    subject: Annotated[str, typer.Argument(help="A release's digest, 6 digits at least; or an application.")] = "",
 ) -> None:
     """Print a release's whole story from the ledger, or list the releases of an application (or of all)."""
     world = open_world()

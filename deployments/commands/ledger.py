@@ -1,6 +1,7 @@
 """`slipway ledger`: read the record, and prove that it holds together."""
 
 import json
+import sys
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -13,7 +14,7 @@ from domain.ledger import Entry, encode_time, verify_chain
 from domain.release import short
 
 app = typer.Typer(help="The append-only, hash-chained record of everything that was meant and that happened.")
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 200)
 PAGE = 5000
 
 
@@ -44,7 +45,9 @@ def show_ledger(
         for entry in found:
             typer.echo(json.dumps(_as_json(entry), ensure_ascii=False))
         return
-    table = Table("seq", "at (UTC)", "kind", "application", "where", "release", "by", box=None)
+    table = Table("seq", "at (UTC)", "kind", "application", "where", "release", "by", box=None, pad_edge=False)
+    for column in table.columns:
+        column.no_wrap = True
     for entry in found:
         event = entry.event
         where = "/".join(part for part in (event.environment, event.site) if part)

@@ -1,6 +1,6 @@
 """A release takes an environment, or leaves it as it was."""
 
-from conftest import APPLICATION, FILE, Stage
+from stage import APPLICATION, FILE, Stage
 
 from blocks.memory_world import Behaviour
 from domain.service import Outcome

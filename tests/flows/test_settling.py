@@ -4,7 +4,7 @@ from urllib.parse import parse_qs, urlparse
 
 import pyotp
 import pytest
-from conftest import APPLICATION, Stage
+from stage import APPLICATION, Stage
 from test_rollouts import canary, go_live
 
 from domain.ledger import Event

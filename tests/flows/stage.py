@@ -1,0 +1,62 @@
+"""The stage on which whole flows are tried: an in-memory world with one application."""
+
+from dataclasses import dataclass, field
+
+from blocks.memory_world import MemoryWorld
+from domain.ledger import Event
+from domain.release import Bundle, Manifest
+
+APPLICATION = "desk"
+FILE = """
+[application]
+name = "desk"
+[[check]]
+name = "unit"
+command = ["true"]
+[service]
+command = ["serve", "{port}"]
+[health]
+start_limit_s = 1
+[database]
+migrate = ["migrate"]
+[acceptance]
+command = ["accept"]
+[rollout]
+steps = [{weight_percent = 20, watch_s = 6}]
+watch_after_s = 5
+drain_s = 0
+[objectives]
+requests_min = 20
+warm_up_s = 0
+latency_ratio_tolerance = 3.0
+error_ratio_max = 0.2
+"""
+
+
+@dataclass
+class Stage:
+    """A world with an application whose releases are named by one letter."""
+
+    world: MemoryWorld = field(default_factory=MemoryWorld)
+
+    def pin(self, letter: str, *, file: str = FILE) -> str:
+        """Pin a release and let every site know its bytes; returns its digest."""
+        manifest = Manifest(application=APPLICATION, commit=letter * 40, bundle=Bundle(letter * 64, 10))
+        for site in self.world.sites.values():
+            site.target.add(manifest, {"slipway.toml": file})
+        data = {"manifest": manifest.as_dict(), "requester": "bob"}
+        self.world.ledger.append(
+            Event(kind="release.pinned", application=APPLICATION, release=manifest.digest, data=data)
+        )
+        return manifest.digest
+
+    def kinds(self, **filters: str) -> list[str]:
+        return [entry.kind for entry in self.world.ledger.entries(**filters)]
+
+    def serving(self, environment: str, site: str) -> dict[str, int]:
+        """Who has which share, by digest; releases without a share left out."""
+        arms = self.world.balancer(environment, site).routes(APPLICATION)
+        return {arm.release: arm.weight_percent for arm in arms if arm.weight_percent}
+
+    def running(self, environment: str, site: str) -> set[str]:
+        return {instance.release for instance in self.world.target(environment, site).instances(APPLICATION)}

@@ -88,9 +88,10 @@ def is_shown(expected: Any, found: Any) -> bool:
     """Whether all that was told is in what Traefik shows; it adds its defaults, and writes names and times its way."""
     if isinstance(expected, Mapping):
         pairs = cast(Mapping[str, Any], expected)
-        return isinstance(found, Mapping) and all(key in found and is_shown(pairs[key], found[key]) for key in pairs)
-    if isinstance(expected, list):
-        wanted, there = cast(list[Any], expected), cast(list[Any], found)
+        shown = cast(Mapping[str, Any], found) if isinstance(found, Mapping) else {}
+        return isinstance(found, Mapping) and all(is_shown(pairs[key], shown.get(key)) for key in pairs)
+    if isinstance(expected, list):  # an empty one is not shown at all
+        wanted, there = cast(list[Any], expected), cast(list[Any], found or [])
         return len(wanted) == len(there) and all(map(is_shown, wanted, there))
     if isinstance(expected, str) and isinstance(found, str):
         return _plain(expected) == _plain(found) or (_seconds(expected) or -1) == _seconds(found)

@@ -1,7 +1,6 @@
 """A real Traefik with one site of its own, and small services behind it."""
 
 import http.client
-import json
 import shutil
 import subprocess
 import sys
@@ -20,9 +19,9 @@ from blocks.balancer_traefik import TraefikBalancer
 from blocks.http_probe import probe
 from blocks.installation import Installation, Users
 from blocks.metrics_traefik import TraefikMetrics
+from deployments.stack.traefik import static_configuration, traefik_folder
 
 TRAEFIK = Path(sys.executable).with_name("traefik")
-BOUNDS_S = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10]
 
 
 class Answering(BaseHTTPRequestHandler):
@@ -100,31 +99,17 @@ class TraefikSite:
         return self.upstreams[-1]
 
     def start(self) -> None:
-        folder = self.installation.state / "traefik" / "test-main"
-        (folder / "dynamic").mkdir(parents=True, exist_ok=True)
-        ports = self.installation.ports
-        static = {
-            "global": {"checkNewVersion": False, "sendAnonymousUsage": False},
-            "entryPoints": {
-                "web": {"address": f"127.0.0.1:{ports['entry-test-main']}"},
-                "traefik": {"address": f"127.0.0.1:{ports['metrics-test-main']}"},
-            },
-            "api": {"insecure": True},
-            "ping": {},
-            "providers": {
-                "providersThrottleDuration": "100ms",
-                "file": {"directory": str(folder / "dynamic"), "watch": True},
-            },
-            "metrics": {"prometheus": {"addServicesLabels": True, "buckets": BOUNDS_S}},
-        }
-        (folder / "traefik.yml").write_text(json.dumps(static))
-        with (folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [str(TRAEFIK), f"--configFile={folder / 'traefik.yml'}"], stdout=log, stderr=log
-            )
+        folder = traefik_folder(self.installation, "test-main")
+        for part in ("dynamic", "log"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+        configuration = folder / "traefik.yaml"
+        configuration.write_text(static_configuration(self.installation, "test-main"))
+        with (folder / "access.log").open("ab") as log:
+            self.process = subprocess.Popen([str(TRAEFIK), f"--configFile={configuration}"], stdout=log, stderr=log)
+        ping = f"http://127.0.0.1:{self.installation.ports['metrics-test-main']}/ping"
         deadline = time.monotonic() + 20
-        while not probe(f"http://127.0.0.1:{ports['metrics-test-main']}/ping").is_ok:
-            assert time.monotonic() < deadline, (folder / "log").read_text()[-2000:]
+        while not probe(ping).is_ok:
+            assert time.monotonic() < deadline, (folder / "log/traefik.log").read_text()[-2000:]
             time.sleep(0.05)
 
     def stop(self) -> None:

@@ -79,6 +79,13 @@ def test_a_share_of_nothing_stays_configured_and_gets_nothing(bench: Bench) -> N
     assert bench.send("desk", 20) == {NEW: 20}
 
 
+def test_a_share_of_nothing_needs_no_instance(bench: Bench) -> None:
+    arms = [bench.arm(NEW, 100), bench.arm(OLD, 0, instances=0)]
+    bench.balancer.route("desk", arms)
+    assert bench.balancer.routes("desk") == arms
+    assert bench.send("desk", 5) == {NEW: 5}
+
+
 def test_a_canary_gets_its_share_exactly(bench: Bench) -> None:
     bench.balancer.route("desk", [bench.arm(OLD, 95), bench.arm(NEW, 5)])
     assert bench.send("desk", 100) == {OLD: 95, NEW: 5}

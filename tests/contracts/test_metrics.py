@@ -116,13 +116,15 @@ def test_metrics_that_are_away_are_a_transient_error() -> None:
 
 
 def test_a_traefik_that_is_away_is_a_transient_error_and_counts_anew_when_it_is_back(traefik_site: TraefikSite) -> None:
-    traefik_site.balancer.route("away", [Arm(OLD, 100, (traefik_site.upstream(OLD).url,))])
+    arms = [Arm(OLD, 100, (traefik_site.upstream(OLD).url,))]
+    traefik_site.balancer.route("away", arms)
     traefik_site.ask("away", times=5)
     assert traefik_site.metrics.read("away")[short(OLD)].requests == 5
     traefik_site.stop()
     with pytest.raises(TransientError, match="does not answer"):
         traefik_site.metrics.read("away")
     traefik_site.start()
+    traefik_site.balancer.route("away", arms)
     traefik_site.ask("away", times=2)
     assert traefik_site.metrics.read("away")[short(OLD)].requests == 2
 

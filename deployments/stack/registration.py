@@ -4,50 +4,32 @@ Work pool, block types and documents, deployments with their schedules, automati
 stays: documents that exist are never written again. Prefect is imported inside, after its address is known.
 """
 
+import asyncio
 import hashlib
-import importlib
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-import yaml
-
 from blocks.installation import write_private
-from blocks.supervisor import tail_file
 from deployments.stack.client import use_prefect
 from deployments.stack.code import RENDERED_FILE, prune_code
+from deployments.stack.deploying import DeploymentSpec, PrefectFile, deploy, load_flows, read_prefect_file
 from deployments.stack.layout import read_environments, site_names
-from deployments.stack.parts import POOL, Kit, prefect_client_environment
+from deployments.stack.parts import POOL, Kit
 from deployments.stack.probes import wait_http
 from deployments.stack.progress import Progress
 from domain.errors import InvariantError
 
 if TYPE_CHECKING:
+    from prefect import Flow
     from prefect.client.orchestration import SyncPrefectClient
 
 SERVER_LIMIT_S = 120
-_DEPLOY_LIMIT_S = 180
 _SCHEDULE_LIMIT_S = 60
 _PAGE = 200
 _UNFINISHED = ("SCHEDULED", "PENDING", "RUNNING", "PAUSED", "CANCELLING")
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """One deployment that the server must have: `<flow>/<name>`, and how many schedules of it must be active."""
-
-    name: str
-    entrypoint: str
-    schedules: int
-
-    @property
-    def full_name(self) -> str:
-        return f"{self.entrypoint.rpartition(':')[2]}/{self.name}"
 
 
 def register(kit: Kit, progress: Progress, *, start_worker: Callable[[], None]) -> None:
@@ -56,55 +38,38 @@ def register(kit: Kit, progress: Progress, *, start_worker: Callable[[], None]) 
     Effect: may be repeated; skips what is right already.
     Raises: TransientError where the server does not come up, InvariantError naming what it does not have.
     """
-    _import_prefect(kit)  # while the server starts: both take seconds
-    from prefect.client.orchestration import get_client
-
+    file = read_prefect_file(kit.code / RENDERED_FILE)
+    use_prefect(kit.installation, auth=kit.credentials["prefect_auth"])
     with progress.step("Prefect server answers"):
-        wait_http(f"{kit.installation.prefect_api_url}/health", limit_s=SERVER_LIMIT_S)
-    from prefect.exceptions import PrefectHTTPStatusError
+        # Imports first, while the server starts: both take seconds.
+        from prefect.client.orchestration import get_client
+        from prefect.exceptions import PrefectHTTPStatusError
 
+        flows = load_flows(kit.code, file.deployments)
+        wait_http(f"{kit.installation.prefect_api_url}/health", limit_s=SERVER_LIMIT_S)
     try:
         with get_client(sync_client=True) as client:
-            _register(client, kit, progress, start_worker)
+            _ensure_pool(client, kit)
+            start_worker()
+            _register(client, kit, progress, file, flows)
     except PrefectHTTPStatusError as exc:
         raise InvariantError(
             f"Prefect refused: {str(exc)[:512]} See {kit.installation.state}/logs/prefect.log."
         ) from exc
 
 
-def _register(client: "SyncPrefectClient", kit: Kit, progress: Progress, start_worker: Callable[[], None]) -> None:
-    _ensure_pool(client, kit)
-    start_worker()
+def _register(
+    client: "SyncPrefectClient", kit: Kit, progress: Progress, file: PrefectFile, flows: "dict[str, Flow[..., Any]]"
+) -> None:
     with progress.step("blocks") as notes:
         notes += _register_blocks(client, kit)
-    wanted = read_wanted(kit.code / RENDERED_FILE)
     with progress.step("deployments") as notes:
-        notes += _deploy(client, kit, wanted)
+        notes += _deploy(client, kit, file, flows)
     with progress.step("automations") as notes:
         notes += _ensure_automations(client)
     with progress.step("Prefect has every deployment, and schedules runs") as notes:
-        notes.append(_verify(client, kit, wanted))
+        notes.append(_verify(client, kit, file.deployments))
     _prune(client, kit)
-
-
-def read_wanted(prefect_file: Path) -> list[Wanted]:
-    """Read which deployments `prefect.yaml` describes."""
-    described = yaml.safe_load(prefect_file.read_text())["deployments"]
-    return [
-        Wanted(
-            name=one["name"],
-            entrypoint=one["entrypoint"],
-            schedules=sum(1 for schedule in one.get("schedules", []) if schedule.get("active", True)),
-        )
-        for one in described
-        if (prefect_file.parent / one["entrypoint"].partition(":")[0]).exists()  # TODO: goes with the last flow
-    ]
-
-
-def _import_prefect(kit: Kit) -> None:
-    """Point Prefect's client at our server, then import it: it reads its settings once."""
-    use_prefect(kit.installation, auth=kit.credentials["prefect_auth"])
-    importlib.import_module("prefect.client.orchestration")
 
 
 def _ensure_pool(client: "SyncPrefectClient", kit: Kit) -> None:
@@ -125,62 +90,59 @@ def _ensure_pool(client: "SyncPrefectClient", kit: Kit) -> None:
 
 
 def _register_blocks(client: "SyncPrefectClient", kit: Kit) -> list[str]:
-    """Register block types when our code changed, and make the documents that are missing."""
-    try:
-        from blocks.register import SINGLE_BLOCKS, SITE_BLOCKS
-    except ModuleNotFoundError as exc:  # TODO: goes with the last adapter
-        return [f"{exc.name} is missing: no block registered"]
-    mark = kit.installation.state / "prefect" / "blocks-registered"
-    if not mark.exists() or mark.read_text() != kit.code.name:
-        for block in (*SITE_BLOCKS, *SINGLE_BLOCKS):
-            block.register_type_and_schema(client=client)  # pyright: ignore[reportArgumentType]
-        write_private(mark, kit.code.name)
+    """Register block types when our code changed, and make the documents that are missing; others are the team's."""
+    from blocks.register import SINGLE_BLOCKS, SITE_BLOCKS
+
     sites = site_names(read_environments(kit.installation.state / "environments"))
-    made = [
-        *(_ensure_document(client, block, name, site=True) for block in SITE_BLOCKS for name in sites),
-        *(_ensure_document(client, block, "main", site=False) for block in SINGLE_BLOCKS),
+    wanted: list[tuple[Any, str]] = [
+        *((block, name) for block in SITE_BLOCKS for name in sites),
+        *((block, "main") for block in SINGLE_BLOCKS),
     ]
-    return [f"{sum(made)} documents made"] if any(made) else []
-
-
-def _ensure_document(client: "SyncPrefectClient", block: Any, name: str, *, site: bool) -> bool:
-    """Make a document that is missing; one that exists is the team's."""
-    from prefect.exceptions import ObjectNotFound
-
-    slug = block.get_block_type_slug()
-    try:
-        client.read_block_document_by_name(name, slug, include_secrets=False)
-        return False
-    except ObjectNotFound:
-        environment, _, place = name.partition("-")
-        (block(environment=environment, site=place) if site else block()).save(name, client=client)
-        return True
-
-
-def _deploy(client: "SyncPrefectClient", kit: Kit, wanted: Sequence[Wanted]) -> list[str]:
-    """Deploy with Prefect's own command, from the copy of the code, unless the server has all of it from there."""
-    if all(_deployed_from(client, one) == str(kit.code) for one in wanted):
+    known = {block: _document_names(client, block.get_block_type_slug()) for block in (*SITE_BLOCKS, *SINGLE_BLOCKS)}
+    missing = [(block, name) for block, name in wanted if name not in known[block]]
+    mark = kit.installation.state / "prefect" / "blocks-registered"
+    if not missing and mark.exists() and mark.read_text() == kit.code.name:
         return []
-    log = kit.installation.state / "logs" / "deploy.log"
-    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", f"--prefect-file={RENDERED_FILE}"]
-    command += [f"--name={one.full_name}" for one in wanted]
-    with log.open("w") as output:
-        done = subprocess.run(
-            command,
-            cwd=kit.code,
-            env={**prefect_client_environment(kit), "PYTHONDONTWRITEBYTECODE": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            check=False,
-            timeout=_DEPLOY_LIMIT_S,
-        )
-    if done.returncode != 0:
-        raise InvariantError(f"`prefect deploy --all` failed: {tail_file(log, lines=8)[-512:]} See {log}.")
-    return [f"{len(wanted)} deployed"]
+    asyncio.run(_write_blocks(list(known), missing))
+    write_private(mark, kit.code.name)
+    return [f"{len(known)} types, {len(missing)} documents made"]
 
 
-def _deployed_from(client: "SyncPrefectClient", wanted: Wanted) -> str:
+def _document_names(client: "SyncPrefectClient", slug: str) -> set[str]:
+    from prefect.exceptions import PrefectHTTPStatusError
+
+    try:
+        return {str(one.name) for one in client.read_block_documents_by_type(slug, include_secrets=False)}
+    except PrefectHTTPStatusError as exc:
+        if exc.response.status_code == 404:
+            return set()  # the type is new
+        raise
+
+
+async def _write_blocks(types: Sequence[Any], missing: Sequence[tuple[Any, str]]) -> None:
+    """Write types, then documents, through one connection: `Block.save` would register its type each time anew."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.actions import BlockDocumentCreate
+
+    async with get_client() as client:
+        for block in types:
+            await block.aregister_type_and_schema(client=client)
+        for block, name in missing:
+            environment, _, site = name.partition("-")
+            document = (block(environment=environment, site=site) if site else block())._to_block_document(name=name)
+            kept = document.model_dump(include={"name", "block_schema_id", "block_type_id", "data", "is_anonymous"})
+            await client.create_block_document(BlockDocumentCreate(**kept))
+
+
+def _deploy(client: "SyncPrefectClient", kit: Kit, file: PrefectFile, flows: "dict[str, Flow[..., Any]]") -> list[str]:
+    """Deploy from the copy of the code, unless the server has all of it from there."""
+    if all(_deployed_from(client, one) == str(kit.code) for one in file.deployments):
+        return []
+    deploy(client, file, flows, version=kit.code.name)
+    return [f"{len(file.deployments)} deployed"]
+
+
+def _deployed_from(client: "SyncPrefectClient", wanted: DeploymentSpec) -> str:
     """The folder from which the server would run this deployment; empty where it does not know it."""
     from prefect.exceptions import ObjectNotFound
 
@@ -226,7 +188,7 @@ def _fingerprint(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def _verify(client: "SyncPrefectClient", kit: Kit, wanted: Sequence[Wanted]) -> str:
+def _verify(client: "SyncPrefectClient", kit: Kit, wanted: Sequence[DeploymentSpec]) -> str:
     """Ask the server for each deployment, its active schedules, and runs that these made.
 
     Raises: InvariantError naming what is missing and where to look.
@@ -236,21 +198,21 @@ def _verify(client: "SyncPrefectClient", kit: Kit, wanted: Sequence[Wanted]) -> 
         if place != str(kit.code):
             raise InvariantError(
                 f"Prefect has no deployment {one.full_name} from {kit.code} (found: {place or 'none'}). "
-                f"See {kit.installation.state}/logs/deploy.log: one unknown key in prefect.yaml makes Prefect skip all."
+                "Run `slipway up` again; if it stays so, see logs/prefect.log in the state folder."
             )
         deployment = client.read_deployment_by_name(one.full_name)
         active = sum(1 for schedule in deployment.schedules if schedule.active)
-        if deployment.paused or active < one.schedules:
+        if deployment.paused or active < one.active_schedules:
             raise InvariantError(
-                f"Deployment {one.full_name} is paused, or has {active} of {one.schedules} schedules active. "
+                f"Deployment {one.full_name} is paused, or has {active} of {one.active_schedules} schedules active. "
                 "Resume it in the Prefect UI, then run `slipway up` again."
             )
-        if one.schedules:
+        if one.active_schedules:
             _wait_scheduled(client, one, deployment.id)
     return f"{len(wanted)} deployments"
 
 
-def _wait_scheduled(client: "SyncPrefectClient", wanted: Wanted, deployment_id: UUID) -> None:
+def _wait_scheduled(client: "SyncPrefectClient", wanted: DeploymentSpec, deployment_id: UUID) -> None:
     deadline = time.monotonic() + _SCHEDULE_LIMIT_S
     while not _runs(client, [deployment_id], states=("SCHEDULED",), limit=1):
         if time.monotonic() > deadline:

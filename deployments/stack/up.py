@@ -3,7 +3,6 @@
 Called by `slipway up`. Running it again changes nothing that is right already; interrupted at any line, it continues.
 """
 
-import importlib.util
 import os
 import time
 from collections.abc import Sequence
@@ -56,6 +55,7 @@ def bring_up(settings: Settings, progress: Progress) -> Installation:
         _take_over(kit, supervisor, progress)
         _start(kit, supervisor, progress)
         register(kit, progress, start_worker=lambda: _start_workers(kit, supervisor, progress))
+        _wait_servers(kit, progress)
         supervisor.add_group("keeper", [parts.keeper(kit)])
         with progress.step("everything runs"):
             _wait_well(kit.installation)
@@ -116,6 +116,11 @@ def _start(kit: Kit, supervisor: Supervisor, progress: Progress) -> None:
     for program in (parts.s3(kit), *(parts.traefik(kit, site) for site in sites)):
         supervisor.add_group(program.name, [program])
     _start_instances(supervisor, own=[*_STACK_GROUPS, *(f"traefik-{site}" for site in sites)], progress=progress)
+
+
+def _wait_servers(kit: Kit, progress: Progress) -> None:
+    """Wait for what nothing before had to wait for."""
+    sites = site_names(read_environments(kit.installation.state / "environments"))
     with progress.step("SeaweedFS S3"):
         ensure_bucket(
             f"http://127.0.0.1:{kit.installation.ports['s3']}",
@@ -150,7 +155,7 @@ def _start_instances(supervisor: Supervisor, *, own: Sequence[str], progress: Pr
 
 def _start_workers(kit: Kit, supervisor: Supervisor, progress: Progress) -> None:
     programs = [parts.worker(kit)]
-    if importlib.util.find_spec("deployments.door") is not None:
+    if (kit.code / "deployments" / "door" / "__main__.py").exists():  # TODO: goes when the door is there
         programs.append(parts.door(kit))
     for program in programs:
         if supervisor.add_group(program.name, [program]):

@@ -67,7 +67,7 @@ class PrefectRunRecords:
             self._ask(lambda client: client.set_flow_run_state(UUID(run), Cancelling(), force=False))
 
     def url(self, run: str) -> str:
-        return f"{self._ui_url}/runs/flow-run/{run}"
+        return f"{self._ui_url}/v2/runs/flow-run/{run}"
 
     def _list(self, runs: FlowRunFilter, *, sort: FlowRunSort, flow: str = "") -> list[RunRecord]:
         flows = FlowFilter(name=FlowFilterName(any_=[flow])) if flow else None

@@ -14,6 +14,9 @@ from domain.delivery import Commit
 from domain.ports import Approver
 from domain.release import short
 
+LISTED_MAX = 8
+"""How many commits, settings or migrations a form lists; it has one screen."""
+
 Refusal = Literal["unknown", "role", "self", "wrong", "used", "bypassed", "malformed"]
 
 
@@ -122,7 +125,7 @@ def explain_request(
         parts.append(f"> **{say('approval.asked_again', language=language)}** {refusal}")
     parts.append(_facts_table(shown, deadline=deadline, language=language))
     parts.append(_differences(shown, language=language))
-    parts.append(_evidence_table(shown.evidence, language=language))
+    parts.append(_proofs(shown.evidence, language=language))
     if report_url:
         parts.append(f"[{say('approval.report', language=language)}]({report_url})")
     parts.append(say("approval.consequences", language=language, environment=shown.environment, deadline=deadline))
@@ -131,9 +134,10 @@ def explain_request(
 
 def _facts_table(shown: Shown, *, deadline: str, language: Language) -> str:
     rows = [
-        ("approval.release", f"`{shown.release}`"),
+        # in two halves, because the dialog is narrower than a digest
+        ("approval.release", f"`{shown.release[:32]}` `{shown.release[32:]}`"),
         ("approval.commit", f"`{short(shown.commit)}`"),
-        ("approval.image", f"`{shown.image}`" if shown.image else "–"),
+        *([("approval.image", f"`{shown.image[:39]}` `{shown.image[39:]}`")] if shown.image else []),
         ("approval.live", f"`{short(shown.live)}`" if shown.live else say("approval.nothing_live", language=language)),
         ("approval.requester", escape(shown.requester) or "–"),
         ("approval.deadline", deadline),
@@ -143,30 +147,39 @@ def _facts_table(shown: Shown, *, deadline: str, language: Language) -> str:
 
 
 def _differences(shown: Shown, *, language: Language) -> str:
+    """List what is new against the live release; against nothing, everything is, and only counts are said."""
     lines = [f"### {say('approval.differences', language=language)}"]
-    commits = [f"`{short(c.sha)}` {escape(c.title)} ({escape(c.author)})" for c in shown.commits[:15]]
-    settings = [f"`{d.key}`: {code(d.before)} → {code(d.after)}" for d in shown.configuration[:15]]
-    migrations = [f"`{name}`" for name in shown.migrations[:15]]
-    for key, found, total in (
-        ("approval.commits", commits, len(shown.commits)),
-        ("approval.configuration", settings, len(shown.configuration)),
-        ("approval.migrations", migrations, len(shown.migrations)),
+    settings = [f"`{d.key}`: {code(d.before)} → {code(d.after)}" for d in shown.configuration]
+    for key, found in (
+        ("approval.commits", [f"`{short(c.sha)}` {escape(c.title)} ({escape(c.author)})" for c in shown.commits]),
+        ("approval.configuration", settings if shown.live else []),
+        ("approval.migrations", [f"`{name}`" for name in shown.migrations]),
     ):
-        title = f"**{say(key, language=language)}** ({total})"
-        more = [f"… +{total - len(found)}"] if total > len(found) else []
-        lines.append("\n".join([title, "", *(f"- {item}" for item in [*found, *more] or ["–"])]))
+        count = len(settings) if key == "approval.configuration" else len(found)
+        lines.append(_titled_list(f"**{say(key, language=language)}** ({count})", found))
     return "\n\n".join(lines)
 
 
-def _evidence_table(evidence: Sequence[Evidence], *, language: Language) -> str:
-    head = " | ".join(
-        say(f"approval.{column}", language=language) for column in ("environment", "proof", "result", "seconds")
-    )
-    rows = "\n".join(
-        f"| {item.environment} | {escape(item.what)} | {item.result} | {item.milliseconds / 1000:.1f} |"
-        for item in evidence
-    )
-    return f"### {say('approval.proven', language=language)}\n\n| {head} |\n| --- | --- | --- | ---: |\n{rows}"
+def _titled_list(title: str, items: Sequence[str]) -> str:
+    """Write a title and at most `LISTED_MAX` items; how many more there are is said."""
+    more = [f"… +{len(items) - LISTED_MAX}"] if len(items) > LISTED_MAX else []
+    listed = [*items[:LISTED_MAX], *more]
+    return "\n".join([title, *(["", *(f"- {item}" for item in listed)] if listed else [])])
+
+
+def _proofs(evidence: Sequence[Evidence], *, language: Language) -> str:
+    """List what was proven, a line for each environment."""
+    environments = dict.fromkeys(item.environment for item in evidence)
+    lines = [
+        f"- **{environment}:** "
+        + "; ".join(
+            f"{escape(item.what)} {item.result} ({item.milliseconds / 1000:.1f} s)"
+            for item in evidence
+            if item.environment == environment
+        )
+        for environment in environments
+    ]
+    return "\n".join([f"### {say('approval.proven', language=language)}", "", *(lines or ["–"])])
 
 
 def escape(text: str) -> str:

@@ -26,7 +26,11 @@ from tasks.rollout import read_blocked, read_file, record_rollout
 UNCLEAR_ROUNDS_MAX = 20
 
 
-@flow(name="cd", flow_run_name="{application} {release}", persist_result=True)
+def _run_name() -> str:
+    return f"{flow_run.parameters['application']} {short(str(flow_run.parameters['release']))}"
+
+
+@flow(name="cd", flow_run_name=_run_name, persist_result=True)
 def cd(application: str, release: str, requester: str = "") -> State[None]:
     """Deliver a release: test environment, acceptance tests, staging, approval, production, verification.
 

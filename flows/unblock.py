@@ -10,7 +10,11 @@ from tasks.approval import authorise
 from tasks.rollout import read_blocked, record_rollout
 
 
-@flow(name="unblock", flow_run_name="{application} {release}", persist_result=True)
+def _run_name() -> str:
+    return f"{flow_run.parameters['application']} {short(str(flow_run.parameters['release']))}"
+
+
+@flow(name="unblock", flow_run_name=_run_name, persist_result=True)
 def unblock(application: str, release: str, reason: str, administrator: str, code: str) -> str:
     """Allow a blocked release to be delivered again.
 

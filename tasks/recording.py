@@ -4,6 +4,7 @@ Every effect goes through `effect`; every task through `effect_task` or `reading
 and what is retried. A crash between the two entries leaves an intent without an outcome, which `reconcile` finds.
 """
 
+import logging
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,11 +13,14 @@ from typing import Any, ParamSpec, TypeVar
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect.logging import get_logger, get_run_logger
 from prefect.tasks import Task
 
 from blocks.world import open_world
 from domain.errors import SlipwayError, TransientError
 from domain.ledger import Entry, Event
+from domain.release import short
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -78,7 +82,27 @@ class Subject:
 
 def record(subject: Subject, kind: str, *, detail: str = "", **data: Any) -> Entry:
     """Append one event about a subject; the same kind and detail of the same run is appended once."""
-    return open_world().ledger.append(subject.event(kind, key=_key(subject, kind, detail), data=data))
+    entry = open_world().ledger.append(subject.event(kind, key=_key(subject, kind, detail), data=data))
+    if not kind.endswith(".begun"):
+        _log(subject, kind, data)
+    return entry
+
+
+def _log(subject: Subject, kind: str, data: dict[str, Any]) -> None:
+    """Say an effect in one line, named as in the ledger; in the run's log where there is a run."""
+    about = {
+        "environment": subject.environment,
+        "site": subject.site,
+        "release": short(subject.release),
+        **{
+            key: value for key, value in data.items() if isinstance(value, str | int | float) and "\n" not in str(value)
+        },
+    }
+    words = " ".join(f"{key}={str(value)[:120]}" for key, value in about.items() if value not in ("", None))
+    logger = (
+        get_logger("slipway") if FlowRunContext.get() is None and TaskRunContext.get() is None else get_run_logger()
+    )
+    logger.log(logging.ERROR if kind.endswith(".failed") else logging.INFO, "%s %s", kind, words)
 
 
 @contextmanager

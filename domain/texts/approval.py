@@ -15,10 +15,6 @@ TEXTS: dict[str, tuple[str, str]] = {
     "approval.configuration": ("Configuration", "配置"),
     "approval.migrations": ("Migrations", "数据库迁移"),
     "approval.proven": ("What was proven", "已验证"),
-    "approval.environment": ("Environment", "环境"),
-    "approval.proof": ("Proof", "验证项"),
-    "approval.result": ("Result", "结果"),
-    "approval.seconds": ("s", "秒"),
     "approval.report": ("The whole report", "完整报告"),
     "approval.consequences": (
         "**Approve:** the release goes to {environment}: the standby site first, then the primary in judged steps; a "

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from blocks.installation import write_private
+from blocks.supervisor import Supervisor, tail_file
 from deployments.stack.client import use_prefect
 from deployments.stack.code import RENDERED_FILE, prune_code
 from deployments.stack.deploying import DeploymentSpec, PrefectFile, deploy, load_flows, read_prefect_file
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 SERVER_LIMIT_S = 120
 _SCHEDULE_LIMIT_S = 60
+_RESTARTS_MAX = 3
 _PAGE = 200
 _UNFINISHED = ("SCHEDULED", "PENDING", "RUNNING", "PAUSED", "CANCELLING")
 
@@ -46,7 +48,9 @@ def register(kit: Kit, progress: Progress, *, start_worker: Callable[[], None]) 
         from prefect.exceptions import PrefectHTTPStatusError
 
         flows = load_flows(kit.code, file.deployments)
-        wait_http(f"{kit.installation.prefect_api_url}/health", limit_s=SERVER_LIMIT_S)
+        wait_http(
+            f"{kit.installation.prefect_api_url}/health", limit_s=SERVER_LIMIT_S, is_hopeless=_watch_restarts(kit)
+        )
     try:
         with get_client(sync_client=True) as client:
             _ensure_pool(client, kit)
@@ -70,6 +74,21 @@ def _register(
     with progress.step("Prefect has every deployment, and schedules runs") as notes:
         notes.append(_verify(client, kit, file.deployments))
     _prune(client, kit)
+
+
+def _watch_restarts(kit: Kit) -> Callable[[], str]:
+    """Notice a server that ends again and again while starting, and quote it instead of waiting for the limit."""
+    supervisor, pids = Supervisor.of(kit.installation), set[int]()
+
+    def is_hopeless() -> str:
+        for process in supervisor.processes("prefect"):
+            pids.update({process.pid} if process.pid else ())
+            if len(pids) > _RESTARTS_MAX:
+                words = tail_file(process.log, lines=3)[-256:] if process.log else ""
+                return f"Prefect's server ended {_RESTARTS_MAX} times while starting: {words} See {process.log}."
+        return ""
+
+    return is_hopeless
 
 
 def _ensure_pool(client: "SyncPrefectClient", kit: Kit) -> None:

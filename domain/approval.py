@@ -129,15 +129,18 @@ def explain_request(
     if report_url:
         parts.append(f"[{say('approval.report', language=language)}]({report_url})")
     parts.append(say("approval.consequences", language=language, environment=shown.environment, deadline=deadline))
+    # whole digests last: they are wider than the dialog
+    digests = [f"{say('approval.release', language=language)} `{shown.release}`"]
+    digests += [f"{say('approval.image', language=language)} `{shown.image}`"] if shown.image else []
+    parts.append("\n\n".join(digests))
     return "\n\n".join(parts)
 
 
 def _facts_table(shown: Shown, *, deadline: str, language: Language) -> str:
     rows = [
-        # in two halves, because the dialog is narrower than a digest
-        ("approval.release", f"`{shown.release[:32]}` `{shown.release[32:]}`"),
+        ("approval.release", f"`{short(shown.release)}`"),
         ("approval.commit", f"`{short(shown.commit)}`"),
-        *([("approval.image", f"`{shown.image[:39]}` `{shown.image[39:]}`")] if shown.image else []),
+        *([("approval.image", f"`{short(shown.image.removeprefix('sha256:'))}`")] if shown.image else []),
         ("approval.live", f"`{short(shown.live)}`" if shown.live else say("approval.nothing_live", language=language)),
         ("approval.requester", escape(shown.requester) or "–"),
         ("approval.deadline", deadline),

@@ -89,7 +89,9 @@ def _probe(group: str, installation: Installation) -> Callable[[], bool] | None:
         return lambda: answers_http(f"{installation.prefect_api_url}/health")
     if group.startswith("traefik-"):
         return lambda: answers_http(f"http://127.0.0.1:{ports['metrics-' + group.removeprefix('traefik-')]}/ping")
-    if group in ("postgres", "s3", "door"):
+    if group == "door":
+        return lambda: answers_http(f"http://127.0.0.1:{ports['door']}/healthz")
+    if group in ("postgres", "s3"):
         return lambda: _accepts(ports[group])
     return None
 

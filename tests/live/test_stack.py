@@ -13,7 +13,7 @@ import httpx
 import psutil
 import psycopg
 import pytest
-from conftest import RunningStack
+from running_stack import RunningStack
 
 from blocks.installation import read_secret
 from blocks.processes import stack_members

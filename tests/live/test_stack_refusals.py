@@ -10,7 +10,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, stack_environ
+from running_stack import ROOT, stack_environ
 
 from blocks.processes import stack_members
 

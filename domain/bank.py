@@ -1,0 +1,211 @@
+"""The bank: every simple way to continue a series, for many series at once.
+
+A member is a weekly or daily profile plus a level plus a slope. No member is good everywhere; `domain.backtest` tries
+all of them at earlier origins of the same series and lets the best ones speak. Called only from there. Each function
+takes complete rows of equal length (no gaps: `domain.sampling` and `domain.forecast` fill them) and costs a few matrix
+products, so that all origins of a thousand series take seconds.
+
+Source: docs/explanation/how-capacity-is-forecast.md (which members stayed, and what they did).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+DAY_H = 24
+WEEK_H = 168
+WEEK_D = 7
+PROFILE_WEEKS_MAX = 12
+DRIFT_WINDOWS_D = (7, 14, 28, 56, 90, 180, 365)
+LOG_HEADROOM = 1.0
+"""A member that works on logs may not pass e times the largest value seen: exponentials run away."""
+
+
+def recent_mean(rows: Array, *, half_life: float, last: int | None = None) -> Array:
+    """Average each row (shape n, t) with weights that halve every `half_life` steps back; returns shape n."""
+    part = rows if last is None else rows[:, -last:]
+    age = np.arange(part.shape[1])[::-1]
+    weights = 0.5 ** (age / half_life)
+    return part @ (weights / weights.sum())
+
+
+def repeat_profile(profile: Array, *, steps: int) -> Array:
+    """Continue a profile (n, m), whose first column is the first step to come, over `steps` steps."""
+    return profile[:, np.arange(steps) % profile.shape[1]]
+
+
+def remove_profile(rows: Array, profile: Array) -> Array:
+    """Take a profile, aligned as in `repeat_profile`, off the past."""
+    length = rows.shape[1]
+    return rows - profile[:, (np.arange(length) - length) % profile.shape[1]]
+
+
+def weekday_profile(rows: Array) -> Array:
+    """Estimate the day-of-week profile of daily rows, shrunk to nothing where it is no larger than its own noise."""
+    weeks = min(rows.shape[1] // WEEK_D, PROFILE_WEEKS_MAX)
+    if weeks < 2:
+        return np.zeros((len(rows), WEEK_D))
+    cut = rows[:, -WEEK_D * weeks :].reshape(len(rows), weeks, WEEK_D)
+    centred = cut - np.median(cut, axis=2, keepdims=True)
+    profile = np.median(centred, axis=1)
+    profile -= profile.mean(axis=1, keepdims=True)
+    noise = ((centred - profile[:, None]) ** 2).mean(axis=(1, 2)) / weeks
+    size = (profile**2).mean(axis=1)
+    share = np.divide(size - 2 * noise, size, out=np.zeros_like(size), where=size > 0)
+    return profile * np.clip(share, 0, 1)[:, None]
+
+
+def cycle_profile(rows: Array, *, cycle: int, half_life: float) -> Array:
+    """Estimate the profile over `cycle` hours, recent cycles first, after the typical change per cycle is taken off."""
+    cycles = rows.shape[1] // cycle
+    cut = rows[:, -cycle * cycles :].reshape(len(rows), cycles, cycle)
+    change = np.median(np.diff(cut, axis=1), axis=(1, 2)) if cycles > 1 else np.zeros(len(rows))
+    flat = cut - change[:, None, None] * (np.arange(cycles) - cycles + 1)[None, :, None]
+    weights = 0.5 ** (np.arange(cycles)[::-1] / half_life)
+    profile = np.einsum("nkm,k->nm", flat, weights / weights.sum())
+    return profile - profile.mean(axis=1, keepdims=True)
+
+
+def clipped_mean(increments: Array) -> Array:
+    """Average each row's increments after pulling the outer 3 % on either side in."""
+    low, high = np.quantile(increments, (0.03, 0.97), axis=1, keepdims=True)
+    return np.clip(increments, low, high).mean(axis=1)
+
+
+def daily_drifts(increments: Array) -> list[Array]:
+    """List slopes per day (shape n each): plain, clipped and median, over windows from a week to a year."""
+    plain = [increments[:, -w:].mean(axis=1) for w in DRIFT_WINDOWS_D]
+    clipped = [clipped_mean(increments[:, -w:]) for w in DRIFT_WINDOWS_D[1:]]
+    typical = [np.median(increments[:, -w:], axis=1) for w in DRIFT_WINDOWS_D[1:]]
+    consensus = [np.median(plain[1:], axis=0), np.median(clipped, axis=0)]
+    return [*plain, *clipped, *typical, *consensus]
+
+
+def daily_bank(rows: Array, at: NDArray[np.int64]) -> Array:
+    """Continue daily rows.
+
+    Args:
+        rows: shape (n, t), complete, t >= 14.
+        at: the steps ahead wanted, 1 the first.
+
+    Returns:
+        shape (members, n, len(at)).
+    """
+    profile = weekday_profile(rows)
+    season = profile[:, (at - 1) % WEEK_D]
+    level_rows = remove_profile(rows, profile)
+    newest, smooth = level_rows[:, -1], recent_mean(level_rows, half_life=3, last=42)
+    long_run = {w: np.median(level_rows[:, -w:], axis=1) for w in (7, 28, 90, 365)}
+    levels = [newest, smooth, recent_mean(level_rows, half_life=28), *long_run.values()]
+    drifts = daily_drifts(np.diff(level_rows, axis=1))
+    rising = [newest[:, None] + drift[:, None] * at for drift in drifts]
+    rising += [smooth[:, None] + clipped[:, None] * at for clipped in (drifts[9], drifts[11])]
+    returning = [
+        long_run[window][:, None] + (smooth - long_run[window])[:, None] * np.exp(-at / days)
+        for days, window in ((14, 90), (30, 365), (30, 90))
+    ]
+    flat = [np.broadcast_to(level[:, None], (len(rows), len(at))) for level in levels]
+    return np.stack([*flat, *rising, *returning]) + season
+
+
+YEAR_D = 364
+"""52 weeks, so that weekdays meet."""
+YEARLY_TRUST = 0.3
+
+
+def yearly_pull(rows: Array, *, steps: int) -> Array:
+    """Part of how the same days of last year differed from today's of last year: shape (n, steps).
+
+    One year can't prove that it repeats, so only `YEARLY_TRUST` of it counts; nothing where the rows are shorter.
+    """
+    if rows.shape[1] < YEAR_D:
+        return np.zeros((len(rows), steps))
+    start = rows.shape[1] - YEAR_D
+    padded = np.pad(rows[:, start:], ((0, 0), (7, 7)), mode="edge")
+    smooth = np.lib.stride_tricks.sliding_window_view(padded, 15, axis=1).mean(axis=2)
+    base = np.median(rows[:, max(start - 7, 0) : start + 7], axis=1)
+    ahead = np.minimum(np.arange(steps), YEAR_D - 1)
+    return YEARLY_TRUST * (smooth[:, ahead] - base[:, None])
+
+
+FAVOUR = 0.9
+DAILY_HANDICAPS = np.array([FAVOUR, *[1.0] * 19, *[FAVOUR] * 8, *[1.0] * 5])
+"""Per member of `daily_bank`: the newest level, the median drifts and the drifts' consensus shrug off single steps."""
+
+
+def hourly_slopes(rows: Array) -> list[Array]:
+    """List slopes per hour (shape n each): over everything, within the last week, and week over week."""
+    length = rows.shape[1]
+    week = min(WEEK_H, length // 3)
+    age = np.arange(length) - (length - 1) / 2
+    age_week = np.arange(week) - (week - 1) / 2
+    week_over_week = (rows[:, -week:].mean(axis=1) - rows[:, -2 * week : -week].mean(axis=1)) / week
+    return [
+        rows @ age / (age @ age),
+        rows[:, -week:] @ age_week / (age_week @ age_week),
+        week_over_week,
+    ]
+
+
+def hourly_levels(rows: Array) -> list[Array]:
+    """List levels (shape n each), from the last hour's to that of the whole window."""
+    return [
+        recent_mean(rows, half_life=1, last=DAY_H),
+        recent_mean(rows, half_life=6, last=3 * DAY_H),
+        recent_mean(rows, half_life=24, last=WEEK_H),
+        recent_mean(rows, half_life=96),
+        np.median(rows, axis=1),
+    ]
+
+
+def hourly_family(rows: Array, at: NDArray[np.int64], *, cycle: int, half_life: float, slopes: bool) -> list[Array]:
+    """Continue hourly rows from one profile: levels, levels that return to the long run, and slopes."""
+    profile = cycle_profile(rows, cycle=cycle, half_life=half_life)
+    season = profile[:, (at - 1) % cycle]
+    level_rows = remove_profile(rows, profile)
+    levels = hourly_levels(level_rows)
+    smooth, slow, typical = levels[1], levels[3], levels[4]
+    lines = [np.broadcast_to(level[:, None], season.shape) for level in levels]
+    lines += [
+        base[:, None] + (smooth - base)[:, None] * np.exp(-at / hours)
+        for base, hours in ((typical, 24), (typical, 96), (slow, 24))
+    ]
+    if slopes:
+        # The smoothed level is about eight hours old.
+        lines += [smooth[:, None] + slope[:, None] * (at + 8) for slope in hourly_slopes(level_rows)]
+    return [line + season for line in lines]
+
+
+def hourly_log_families(rows: Array, at: NDArray[np.int64], profiles: Sequence[tuple[int, float]]) -> list[Array]:
+    """Continue rows on the log scale; rows that are not positive everywhere get NaN, which no weight ever chooses."""
+    positive = rows.min(axis=1) > 0
+    logs = np.log(np.where(positive[:, None], rows, 1.0))
+    ceiling = logs.max(axis=1, keepdims=True) + LOG_HEADROOM
+    lines: list[Array] = []
+    for cycle, half_life in profiles:
+        lines += hourly_family(logs, at, cycle=cycle, half_life=half_life, slopes=False)
+    return [np.where(positive[:, None], np.exp(np.minimum(line, ceiling)), np.nan) for line in lines]
+
+
+def hourly_bank(rows: Array, at: NDArray[np.int64], *, weekly: bool) -> Array:
+    """Continue hourly rows.
+
+    Args:
+        rows: shape (n, t), complete, t >= 48.
+        at: the steps ahead wanted, 1 the first.
+        weekly: whether the earliest origin to be compared holds two weeks, so that weekly profiles can be had.
+
+    Returns:
+        shape (members, n, len(at)).
+    """
+    profiles = [(DAY_H, 2.0), (DAY_H, 14.0), *([(WEEK_H, 1.0), (WEEK_H, 8.0)] if weekly else [])]
+    lines: list[Array] = []
+    for cycle, half_life in profiles:
+        lines += hourly_family(rows, at, cycle=cycle, half_life=half_life, slopes=True)
+    lines += hourly_log_families(rows, at, profiles[1::2])
+    for cycle in (DAY_H, WEEK_H) if weekly else (DAY_H,):
+        lines.append(rows[:, -cycle:][:, (at - 1) % cycle])
+    return np.stack(lines)

@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-from rich.table import Table
 from rich.text import Text
 
 from deployments.demo.summary import Summary
 from deployments.demo.timeline import Timeline
 
 
-def close_demo(timeline: Timeline, summary: Summary, *, file: Path, desk: str, show: Table | None = None) -> None:
+def close_demo(timeline: Timeline, summary: Summary, *, file: Path, desk: str) -> None:
     """Print what happened, what held, and where to look next."""
     timeline.print()
     timeline.print(Text(timeline.text("summary_title"), style="bold"))
@@ -26,7 +25,9 @@ def close_demo(timeline: Timeline, summary: Summary, *, file: Path, desk: str, s
     broken = [name.replace("_", " ") for name, holds in summary.claims.items() if not holds]
     if summary.passed:
         timeline.print(Text(timeline.text("passed"), style="bold green"))
-    elif broken:
+    if summary.problem:
+        timeline.print(Text(summary.problem, style="bold red"))
+    if broken:
         timeline.print(Text(timeline.text("not_passed", claims=", ".join(broken)), style="bold red"))
 
 

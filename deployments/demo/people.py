@@ -18,8 +18,8 @@ from blocks.one_time_code import STEP_S, code_at
 from domain.errors import ConfigError
 from domain.ports import Approver, Approvers
 
-LEFT_S_MIN = 12
-"""A code is checked when the run has started again: one that is about to end would be too old by then."""
+LEFT_S_MIN = 5
+"""A code is checked when the run has started again; it counts for one step longer, so 30 s more than this."""
 
 
 @dataclass(frozen=True, slots=True)

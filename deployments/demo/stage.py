@@ -53,12 +53,14 @@ class Stage:
         limit_s: float,
         run: str = "",
         fatal: Collection[str] = (),
+        environment: str = "",
     ) -> Entry:
         """Wait until such an entry is in the ledger, among all since the demo began.
 
         Args:
             run: the run that must bring it; where that ends badly, waiting is over.
-            fatal: kinds of entries of that run after which it will not come any more.
+            fatal: kinds of entries of that run, about this environment or none, after which it will not come any more.
+            environment: the environment that this is about; empty where it is not about one.
 
         Raises:
             DemoFailedError: at the limit, or as soon as it cannot happen any more.
@@ -71,7 +73,7 @@ class Stage:
             self._look()
             if found := next((entry for entry in self.seen if is_it(entry)), None):
                 return found
-            self._refuse_fatal(what, run, fatal)
+            self._refuse_fatal(what, run, fatal, environment)
             if is_dead:  # and what it wrote last was read meanwhile
                 raise DemoFailedError(f"No {what}: {is_dead} See {self._url(run)}.")
             if run and time.monotonic() > next_run_check:
@@ -122,9 +124,9 @@ class Stage:
             self.timeline.text("traffic", requests=f"{len(visitors.answers):,}", outside=outside, shares=shares or "–")
         )
 
-    def _refuse_fatal(self, what: str, run: str, fatal: Collection[str]) -> None:
+    def _refuse_fatal(self, what: str, run: str, fatal: Collection[str], environment: str) -> None:
         for entry in self.seen:
-            if entry.event.run == run and entry.kind in fatal:
+            if entry.event.run == run and entry.kind in fatal and entry.event.environment in ("", environment):
                 said = " ".join(str(entry.data.get("cause") or entry.data.get("reason") or "").split())[:300]
                 raise DemoFailedError(f"No {what}: {entry.kind}. {said} See {self._url(run)}.")
 

@@ -12,7 +12,6 @@ Connection: TypeAlias = AsyncConnection[DictRow]
 Pool: TypeAlias = AsyncConnectionPool[Connection]
 
 STATEMENT_LIMIT_MS = 10_000
-WAIT_LIMIT_S = 3.0
 
 
 def make_pool(settings: Settings) -> Pool:
@@ -29,7 +28,7 @@ def make_pool(settings: Settings) -> Pool:
         },
         min_size=1,
         max_size=max(1, settings.pool_max),
-        timeout=WAIT_LIMIT_S,
+        timeout=settings.wait_s,
         # A connection whose server went away is replaced before a request gets it, not by failing that request.
         check=AsyncConnectionPool.check_connection,
         open=False,

@@ -16,6 +16,7 @@ class Settings:
         database_url: a libpq URL; holds a password, so it is kept out of `repr`.
         release, commit: full identifiers of what runs; empty when nobody said.
         pool_max: connections that this process may hold.
+        wait_s: how long a request waits for one of them before it is answered with 503.
         drain_s: how long the service keeps answering after SIGTERM while `/readyz` already says 503.
         finish_limit_s: how long running requests may take after that.
     """
@@ -24,6 +25,7 @@ class Settings:
     release: str = ""
     commit: str = ""
     pool_max: int = 5
+    wait_s: float = 8.0
     drain_s: float = 2.0
     finish_limit_s: int = 20
 
@@ -42,6 +44,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         release=environment.get("SLIPWAY_RELEASE", ""),
         commit=environment.get("SLIPWAY_COMMIT", ""),
         pool_max=int(_number(environment, "HELPDESK_POOL_MAX", 5)),
+        wait_s=_number(environment, "HELPDESK_WAIT_S", 8.0),
         drain_s=_number(environment, "HELPDESK_DRAIN_S", 2.0),
         finish_limit_s=int(_number(environment, "HELPDESK_FINISH_LIMIT_S", 20)),
     )

@@ -22,7 +22,7 @@ def wait_ready(desk: DeskClient, limit_s: float = 15) -> None:
 
 
 def test_without_a_database_it_lives_but_is_not_ready_and_says_so_to_people():
-    with run_desk(f"postgresql://desk:desk@127.0.0.1:{free_port()}/desk") as desk:
+    with run_desk(f"postgresql://desk:desk@127.0.0.1:{free_port()}/desk", HELPDESK_WAIT_S="0.5") as desk:
         assert desk.client.get("/healthz").status == 200
         ready = desk.client.get("/readyz")
         assert ready.status == 503 and ready.json["reason"].startswith("database unreachable")
@@ -61,7 +61,7 @@ def test_lost_connections_are_replaced_before_a_visitor_notices(empty_database: 
 def test_asked_to_go_it_drains_finishes_what_runs_and_ends_with_zero(empty_database: str):
     list(apply_migrations(empty_database, read_migrations()))
     answers: list[Answer] = []
-    with run_desk(empty_database, HELPDESK_DRAIN_S="1") as desk, psycopg.connect(empty_database) as blocker:
+    with run_desk(empty_database, HELPDESK_DRAIN_S="0.6") as desk, psycopg.connect(empty_database) as blocker:
         wait_ready(desk.client)
         blocker.execute("LOCK TABLE tickets IN EXCLUSIVE MODE")
         slow = threading.Thread(target=lambda: answers.append(desk.client.post("/api/tickets", TICKET)))
@@ -73,7 +73,7 @@ def test_asked_to_go_it_drains_finishes_what_runs_and_ends_with_zero(empty_datab
         during = desk.client.get("/articles")
         assert during.status == 200 and during.headers["connection"] == "close"
 
-        time.sleep(1.5)  # past the draining: the socket is closed, the slow request still runs
+        time.sleep(1.2)  # past the draining: the socket is closed, the slow request still runs
         with pytest.raises(OSError):
             desk.client.get("/healthz")
         assert desk.process.poll() is None and not answers

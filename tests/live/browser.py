@@ -48,7 +48,25 @@ class Browser:
         self._wait.until(lambda d: not d.find_elements(By.XPATH, "//input[@type='password']"))
 
     def open_run(self, run: str) -> None:
-        self.driver.get(f"{self._ui_url}/runs/flow-run/{run}")
+        self.driver.get(f"{self._ui_url}/v2/runs/flow-run/{run}")
+
+    def fill(self, label: str, text: str) -> None:
+        """Type into the field of the open dialog that has this label."""
+        field = self._field(label, "textarea | .//input")
+        field.clear()
+        field.send_keys(text)
+
+    def choose(self, label: str, option: str) -> None:
+        """Choose from the select of the open dialog that has this label."""
+        select = self._field(label, "button[@role='combobox']")
+        self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", select)
+        select.click()
+        self.click(f"//*[@role='option'][normalize-space()='{option}']")
+
+    def _field(self, label: str, kind: str) -> WebElement:
+        title = self.find(f"//*[@role='dialog']//label[starts-with(normalize-space(), '{label}')]")
+        group = title.find_element(By.XPATH, "./ancestor::div[contains(@class, 'group')][1]")
+        return group.find_element(By.XPATH, f".//{kind}")
 
     def find(self, xpath: str) -> WebElement:
         """Wait for an element that is shown."""

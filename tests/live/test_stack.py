@@ -4,10 +4,13 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -185,6 +188,59 @@ def test_a_flow_run_of_the_schedule_completes(stack: RunningStack) -> None:
     _until(lambda: stack.prefect("GET", f"/flow_runs/{run['id']}")["state"]["type"] in ended, limit_s=90)
     assert stack.prefect("GET", f"/flow_runs/{run['id']}")["state"]["type"] == "COMPLETED"
     assert (stack.state / "code" / (stack.state / "code" / "runs" / run["id"]).read_text()).is_dir()
+
+
+def test_a_run_that_fails_starts_reconcile_with_its_id(stack: RunningStack) -> None:
+    deployment = stack.prefect("GET", "/deployments/name/cd/cd")["id"]
+    later = {"type": "SCHEDULED", "state_details": {"scheduled_time": "2099-01-01T00:00:00Z"}}
+    parameters = {"application": "none", "release": "0" * 64}
+    run = stack.prefect(
+        "POST", f"/deployments/{deployment}/create_flow_run", json={"state": later, "parameters": parameters}
+    )
+    stack.prefect("POST", f"/flow_runs/{run['id']}/set_state", json={"state": {"type": "FAILED"}, "force": True})
+    wanted = {"deployments": {"name": {"any_": ["reconcile"]}}, "sort": "START_TIME_DESC", "limit": 50}
+    _until(
+        lambda: (
+            run["id"]
+            in [one["parameters"].get("run") for one in stack.prefect("POST", "/flow_runs/filter", json=wanted)]
+        )
+    )
+
+
+def test_prefects_own_command_deploys_the_same(stack: RunningStack) -> None:
+    """What `up` deploys in its own process is what `prefect deploy --all` makes of the same file."""
+    ours = _deployments(stack)
+    code = stack.state / "code" / ours["cd"]["pull_steps"][0]["slipway_code.enter"]["current"]
+    environ = {
+        **stack.environ,
+        "PREFECT_API_URL": stack.api_url,
+        "PREFECT_API_AUTH_STRING": stack.auth,
+        "PREFECT_HOME": str(stack.state / "prefect"),
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "prefect",
+        "--no-prompt",
+        "deploy",
+        "--all",
+        "--prefect-file=prefect.rendered.yaml",
+    ]
+    done = subprocess.run(command, cwd=code, env=environ, capture_output=True, text=True, timeout=180, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert _deployments(stack) == ours
+
+
+def _deployments(stack: RunningStack) -> dict[str, dict[str, Any]]:
+    own = ("id", "updated", "version", "version_id", "version_info", "branch", "base", "root", "status", "last_polled")
+    found = stack.prefect("POST", "/deployments/filter", json={})
+    for one in found:
+        for key in own[1:]:
+            one.pop(key, None)
+        for schedule in one["schedules"]:
+            for key in ("id", "created", "updated"):
+                schedule.pop(key)
+    return {one["name"]: one for one in found}
 
 
 def test_credentials_are_kept_and_printed_on_a_terminal_only(stack: RunningStack) -> None:

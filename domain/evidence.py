@@ -24,6 +24,9 @@ OUTAGE_RATIO_USUAL = 0.05
 OUTAGE_THRESHOLD = math.log(1000)
 OUTAGE_FAILURES_MIN = 5
 
+CLUSTERING_GROUP = 5
+CLUSTERING_BELIEVED = 6
+
 SPLIT_WEIGHT = 1.0
 """How much a group of stretches must tell (variance of its score) before it is compared with its neighbour."""
 
@@ -150,7 +153,7 @@ def split_dispersion(counts: Sequence[Count]) -> float:
     differences of neighbouring groups, at several lengths, the largest left out: a lasting change, which is what we
     look for, is not unevenness.
     """
-    n1, k1, n0, k0 = (sum(column) for column in zip(*counts, strict=True))
+    n1, k1, n0, k0 = total(counts)
     rate_ratio = (k1 + 0.5) * max(n0, 1) / ((k0 + 0.5) * max(n1, 1))
     groups: list[tuple[float, float]] = []
     score = weight = 0.0
@@ -165,18 +168,20 @@ def split_dispersion(counts: Sequence[Count]) -> float:
     return _dispersion_of(groups)
 
 
-def dispersion(trials_events: Sequence[tuple[int, int]]) -> float:
-    """How much more events of one arm cluster than independent ones would: variance over mean, at least 1."""
-    share = sum(k for _, k in trials_events) / max(1, sum(n for n, _ in trials_events))
-    groups: list[tuple[float, float]] = []
-    score = weight = 0.0
-    for n, k in trials_events:
-        score += k - n * share
-        weight += n * share * (1 - share)
-        if weight >= SPLIT_WEIGHT:
-            groups.append((score, weight))
-            score = weight = 0.0
-    return _dispersion_of(groups)
+def clustering(trials_events: Sequence[tuple[int, int]]) -> float:
+    """How many events of one arm come at once, where independent ones would come alone: variance over mean, at least 1.
+
+    Compared within groups of neighbouring stretches, so that a rate that drifts slowly does not count as clustering.
+    """
+    squares = degrees = float(CLUSTERING_BELIEVED)
+    for start in range(0, len(trials_events), CLUSTERING_GROUP):
+        group = trials_events[start : start + CLUSTERING_GROUP]
+        trials = sum(n for n, _ in group)
+        events = sum(k for _, k in group)
+        if events:
+            squares += sum((k - n * events / trials) ** 2 / (n * events / trials) for n, k in group if n)
+            degrees += sum(1 for n, _ in group if n) - 1
+    return max(1.0, squares / degrees)
 
 
 def _dispersion_of(groups: Sequence[tuple[float, float]]) -> float:

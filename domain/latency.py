@@ -152,10 +152,10 @@ class Latency:
             for block in blocks
         ]
         tolerance = max(TAIL_TOLERANCE, self._tail_tolerance(at, blocks))
-        clustering = ev.split_dispersion(counts)
+        unevenness = ev.split_dispersion(counts)
         rest = ev.without_worst(counts, tolerance=tolerance)
         evidence = ev.rate_evidence(
-            rest, tolerance=tolerance, dispersion=clustering, beliefs=TAIL_BELIEFS, onset_every=2
+            rest, tolerance=tolerance, dispersion=unevenness, beliefs=TAIL_BELIEFS, onset_every=2
         )
         return _Tail(self.bounds_s[at], tolerance, counts, evidence)
 

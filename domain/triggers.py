@@ -39,7 +39,7 @@ def threshold(alpha: float) -> float:
 def find_outage(counts: Sequence[Count], *, stretch_s: float) -> Finding:
     """Unavailability: half of the answers fail, and not those of the live release as well. No warm-up."""
     evidence, since = ev.outage_evidence(counts)
-    evidence /= min(OUTAGE_CLUSTERING_MAX, ev.dispersion([(n0, k0) for _, _, n0, k0 in counts if n0]))
+    evidence /= min(OUTAGE_CLUSTERING_MAX, ev.clustering([(n0, k0) for _, _, n0, k0 in counts if n0]))
     share = ratio(*reversed(total(since)[:2]))
     failing = (
         evidence >= ev.OUTAGE_THRESHOLD
@@ -64,23 +64,28 @@ def _lasts(since: Sequence[Count]) -> bool:
 
 def find_errors(counts: Sequence[Count], *, objectives: ObjectivesPart, alpha: float, stretch_s: float) -> Finding:
     """More errors than the live release beside it: by a ratio, by a smallest excess, and not in one cluster only."""
-    clustering = ev.split_dispersion(counts) if counts else 1.0
-    evidence = ev.rate_evidence(counts, tolerance=ERROR_TOLERANCE, dispersion=clustering)
+    unevenness = max(ev.split_dispersion(counts), ev.clustering([(n0, k0) for _, _, n0, k0 in counts]))
+    evidence = ev.rate_evidence(counts, tolerance=ERROR_TOLERANCE, dispersion=unevenness)
     shown = total(counts)
     failing = False
     if evidence >= threshold(alpha):
-        shown = total(counts[ev.strongest_since(counts, tolerance=ERROR_TOLERANCE) :])
-        failing = excess(shown) >= objectives.error_ratio_min_excess and (
-            _is_long(stretch_s) or _stands_without_worst(counts, clustering=clustering, alpha=alpha)
+        since = counts[ev.strongest_since(counts, tolerance=ERROR_TOLERANCE) :]
+        shown = total(since)
+        unevenness = max(unevenness, ev.clustering([(n1, k1) for n1, k1, _, _ in since]))
+        evidence = ev.rate_evidence(counts, tolerance=ERROR_TOLERANCE, dispersion=unevenness)
+        rest = [] if _is_long(stretch_s) else ev.without_worst(counts, tolerance=ERROR_TOLERANCE)
+        failing = (
+            excess(shown) >= objectives.error_ratio_min_excess
+            and evidence >= threshold(alpha)
+            and (not rest or _still_speaks(rest, dispersion=unevenness, alpha=alpha))
         )
-    figures = numbers(evidence=evidence, threshold=threshold(alpha), clustering=clustering)
+    figures = numbers(evidence=evidence, threshold=threshold(alpha), unevenness=unevenness)
     return Finding("errors", Verdict.FAIL if failing else None, count_numbers(shown) | figures)
 
 
-def _stands_without_worst(counts: Sequence[Count], *, clustering: float, alpha: float) -> bool:
-    """Whether half of the evidence needed is there without the worst stretch: one cluster must not decide."""
-    rest = ev.without_worst(counts, tolerance=ERROR_TOLERANCE)
-    return ev.rate_evidence(rest, tolerance=ERROR_TOLERANCE, dispersion=clustering) >= threshold(alpha) / 2
+def _still_speaks(rest: Sequence[Count], *, dispersion: float, alpha: float) -> bool:
+    """Whether most of the evidence is there without the worst stretch: one cluster must not decide."""
+    return ev.rate_evidence(rest, tolerance=ERROR_TOLERANCE, dispersion=dispersion) >= 0.6 * threshold(alpha)
 
 
 def find_error_rise(
@@ -90,8 +95,8 @@ def find_error_rise(
     before_n, before_k, _, _ = total(before)
     arm = [(n, k) for n, k, _, _ in counts]
     limit = _error_limit(before_n, before_k, objectives=objectives)
-    clustering = ev.dispersion(arm)
-    evidence = ev.share_evidence(arm, limit=limit, dispersion=clustering)
+    unevenness = ev.clustering(arm)
+    evidence = ev.share_evidence(arm, limit=limit, dispersion=unevenness)
     failing = evidence >= threshold(alpha) and _counting(arm) > 1
     n, k, _, _ = total(counts)
     figures = numbers(
@@ -102,7 +107,7 @@ def find_error_rise(
         limit=limit,
         evidence=evidence,
         threshold=threshold(alpha),
-        clustering=clustering,
+        unevenness=unevenness,
     )
     return Finding("errors", Verdict.FAIL if failing else None, figures)
 
@@ -140,8 +145,8 @@ def find_slow(
         sum(column) for column in zip((0, 0), *(_slow(window, bound_s) for window in before), strict=True)
     )
     limit = min(0.5, max(SLOW_SHARE, ALONE_RISE * (ratio(before_k, before_n) or 0.0)))
-    clustering = ev.dispersion(arm)
-    evidence = ev.share_evidence(arm, limit=limit, dispersion=clustering)
+    unevenness = ev.clustering(arm)
+    evidence = ev.share_evidence(arm, limit=limit, dispersion=unevenness)
     n, k = (sum(column) for column in zip((0, 0), *arm, strict=True))
     failing = evidence >= threshold(alpha) and _counting(arm) > 1
     figures = numbers(
@@ -153,7 +158,7 @@ def find_slow(
         limit=limit,
         evidence=evidence,
         threshold=threshold(alpha),
-        clustering=clustering,
+        unevenness=unevenness,
     )
     return Finding("latency", Verdict.FAIL if failing else None, figures)
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from domain.delivery import Ignored, Push
 from domain.errors import ConfigError
 
-_DELIVERY_ID = re.compile(r"[\w.:-]{1,128}")
+_DELIVERY_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 
 # No control characters: what is read here goes into a database, a page and a log.
 _Line = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=512)]

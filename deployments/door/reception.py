@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from blocks.world import World
 from domain.errors import ConfigError
 
-_REPOSITORY = re.compile(r"[\w.-]{1,100}/[\w.-]{1,100}")
+_REPOSITORY = re.compile(r"[\w.-]{1,100}/[\w.-]{1,100}", re.ASCII)
 _SECRET_KEPT_S = 5.0
 _KEPT_HEADERS = ("content-type", "user-agent")
 _KEPT_PREFIXES = ("x-gitea-", "x-github-", "x-hub-", "x-forgejo-")

@@ -6,8 +6,10 @@ signal goes through a handle that compares pid *and* start time, so that a pid u
 """
 
 import os
+import signal
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -55,9 +57,12 @@ def end_all(members: Iterable[Member], *, grace_s: float) -> list[Member]:
     Effect: signals exactly these processes. May be repeated.
     """
     members = list(members)
-    _signal(members, "terminate")
+    for member in members:
+        # To PostgreSQL SIGTERM means "when the last client has gone".
+        _signal(member, signal.SIGINT if member.part == "postgres" else signal.SIGTERM)
     alive = _wait(members, grace_s)
-    _signal(alive, "kill")
+    for member in alive:
+        _signal(member, signal.SIGKILL)
     return _wait(alive, 5)
 
 
@@ -118,12 +123,9 @@ def _works_in(process: psutil.Process, state: Path) -> bool:
     return any(folder.is_relative_to(state / name) for name in _WORK_FOLDERS)
 
 
-def _signal(members: Sequence[Member], method: str) -> None:
-    for member in members:
-        try:
-            getattr(member.process, method)()
-        except psutil.Error:
-            continue  # gone meanwhile
+def _signal(member: Member, number: signal.Signals) -> None:
+    with suppress(psutil.Error):  # gone meanwhile
+        member.process.send_signal(number)
 
 
 def _wait(members: Sequence[Member], limit_s: float) -> list[Member]:

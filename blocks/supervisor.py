@@ -230,7 +230,11 @@ class Supervisor:
         Read from the file: XML-RPC chokes on control characters.
         """
         logs = [process.log for process in self.processes(group) if process.name == name]
-        return tail_file(logs[0], lines=lines) if logs and logs[0] else ""
+        if not logs or logs[0] is None:
+            return ""
+        # The file may have been rotated a moment ago.
+        texts = [tail_file(path, lines=lines) for path in (logs[0].with_name(f"{logs[0].name}.1"), logs[0])]
+        return "\n".join("\n".join(text for text in texts if text).splitlines()[-lines:])
 
     def shutdown(self) -> None:
         """Ask supervisor to end everything and itself; returns at once."""

@@ -137,6 +137,7 @@ def _make_folders(settings: Settings, users: Users) -> None:
         (sockets, None, passable),
         (sockets / "postgres", users.database, 0o700),
         (sockets / "s3", users.network, 0o700),
+        (state / "tmp", None, passable),
         (state / "logs", None, 0o700),
         (state / "prefect", None, 0o700),
         (state / "environments", None, 0o755),

@@ -19,11 +19,11 @@ from blocks.postgres_server import PostgresServer
 from blocks.supervisor import Program
 from deployments.stack.client import client_environment
 from deployments.stack.code import steps_folder
+from deployments.stack.probes import POOL
 from deployments.stack.settings import Settings
 from deployments.stack.traefik import static_configuration, traefik_folder
 from domain.errors import ConfigError
 
-POOL = "slipway"
 BUCKET = "releases"
 
 _POSTGRES_SETTINGS = {
@@ -236,6 +236,8 @@ def prefect_client_environment(kit: Kit) -> dict[str, str]:
         "LC_ALL": "C.UTF-8",
         **kept,
         **client_environment(installation, auth=kit.credentials["prefect_auth"]),
+        # Prefect keeps a folder of a fixed name in the temporary folder; another user's would be in the way.
+        "TMPDIR": str(installation.state / "tmp"),
         "PYTHONUNBUFFERED": "1",
     }
 

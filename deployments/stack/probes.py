@@ -1,13 +1,20 @@
 """Short questions to the parts: do they answer?"""
 
+import base64
 import http.client
+import json
 import time
 import urllib.request
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
+from blocks.installation import Installation, read_secret
 from domain.errors import TransientError
 
+POOL = "slipway"
+
 _ANSWER_LIMIT_S = 3.0
+_HEARTBEAT_AGE_S_MAX = 100.0
 # Nothing of ours is behind the operator's proxy.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -19,6 +26,22 @@ def answers_http(url: str) -> bool:
             return 200 <= answer.status < 300
     except (OSError, http.client.HTTPException):
         return False
+
+
+def worker_polls(installation: Installation, *, since: datetime) -> bool:
+    """Whether a worker that started at `since` has told Prefect so, and lately; a server that is away says no."""
+    url = f"{installation.prefect_api_url}/work_pools/{POOL}/workers/filter"
+    token = base64.b64encode(read_secret("prefect_auth", state=installation.state).encode()).decode()
+    headers = {"Authorization": f"Basic {token}", "Content-Type": "application/json"}
+    request = urllib.request.Request(url, data=b"{}", headers=headers)
+    try:
+        with _OPENER.open(request, timeout=_ANSWER_LIMIT_S) as answer:
+            workers = json.load(answer)
+    except (OSError, http.client.HTTPException, ValueError):
+        return False
+    beats = [datetime.fromisoformat(one["last_heartbeat_time"]) for one in workers if one["last_heartbeat_time"]]
+    oldest = max(since, datetime.now(UTC) - timedelta(seconds=_HEARTBEAT_AGE_S_MAX))
+    return any(beat >= oldest for beat in beats)
 
 
 def wait_http(url: str, *, limit_s: float, is_hopeless: Callable[[], str] = lambda: "") -> None:

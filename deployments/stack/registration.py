@@ -18,8 +18,8 @@ from deployments.stack.client import use_prefect
 from deployments.stack.code import RENDERED_FILE, prune_code
 from deployments.stack.deploying import DeploymentSpec, PrefectFile, deploy, load_flows, read_prefect_file
 from deployments.stack.layout import read_environments, site_names
-from deployments.stack.parts import POOL, Kit
-from deployments.stack.probes import wait_http
+from deployments.stack.parts import Kit
+from deployments.stack.probes import POOL, wait_http
 from deployments.stack.progress import Progress
 from domain.errors import InvariantError
 

@@ -1,5 +1,6 @@
 """What runs, since when, where its log is, and whether it answers. Only looks; changes nothing."""
 
+import os
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,8 @@ from typing import Any
 from blocks.installation import Installation
 from blocks.processes import stack_members, started_at
 from blocks.supervisor import Process, Supervisor
-from deployments.stack.probes import answers_http
+from deployments.stack.probes import answers_http, worker_polls
+from domain.errors import ConfigError
 
 ORPHANED = "ORPHANED"
 
@@ -41,7 +43,15 @@ class PartStatus:
 
 
 def read_status(installation: Installation) -> list[PartStatus]:
-    """Read the state of supervisor and of every part that should run, in the order in which they start."""
+    """Read the state of supervisor and of every part that should run, in the order in which they start.
+
+    Raises: ConfigError where the installation is another user's.
+    """
+    if not os.access(installation.state / "credentials.json", os.R_OK):
+        owner = (installation.state / "installation.json").stat().st_uid
+        raise ConfigError(
+            f"{installation.state} belongs to uid {owner}, and this is uid {os.geteuid()}. Run as its owner."
+        )
     supervisor = Supervisor.of(installation)
     if not supervisor.is_up():
         return _without_supervisor(installation, supervisor)
@@ -71,7 +81,7 @@ def _down(group: str, installation: Installation, pid: int | None = None) -> Par
 
 def _read_part(process: Process, installation: Installation) -> PartStatus:
     name = process.group if process.group == process.name else f"{process.group}:{process.name}"
-    probe = _probe(process.group, installation)
+    probe = _probe(process, installation)
     return PartStatus(
         part=name,
         state=process.state,
@@ -83,8 +93,11 @@ def _read_part(process: Process, installation: Installation) -> PartStatus:
     )
 
 
-def _probe(group: str, installation: Installation) -> Callable[[], bool] | None:
-    ports = installation.ports
+def _probe(process: Process, installation: Installation) -> Callable[[], bool] | None:
+    group, ports = process.group, installation.ports
+    if group == "worker" and process.since is not None:
+        since = process.since
+        return lambda: worker_polls(installation, since=since)
     if group == "prefect":
         return lambda: answers_http(f"{installation.prefect_api_url}/health")
     if group.startswith("traefik-"):

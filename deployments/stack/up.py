@@ -154,10 +154,7 @@ def _start_instances(supervisor: Supervisor, *, own: Sequence[str], progress: Pr
 
 
 def _start_workers(kit: Kit, supervisor: Supervisor, progress: Progress) -> None:
-    programs = [parts.worker(kit)]
-    if (kit.code / "deployments" / "door" / "__main__.py").exists():  # TODO: goes when the door is there
-        programs.append(parts.door(kit))
-    for program in programs:
+    for program in (parts.worker(kit), parts.door(kit)):
         if supervisor.add_group(program.name, [program]):
             progress.say(f"✓ {program.name} started")
 

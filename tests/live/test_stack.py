@@ -23,7 +23,7 @@ from blocks.processes import stack_members
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 
-PARTS = ["postgres", "s3", "prefect", "worker", "traefik-production-alpha", "traefik-production-beta", "keeper"]
+PARTS = ["postgres", "s3", "prefect", "worker", "door", "traefik-production-alpha", "traefik-production-beta", "keeper"]
 
 
 def _until(condition: Callable[[], object], *, limit_s: float = 60) -> None:

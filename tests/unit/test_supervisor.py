@@ -137,3 +137,12 @@ def test_supervisor_keeps_no_stream_of_its_starter(open_tmp: Path, supervisor: S
     process = psutil.Process(other.pid())
     other.shutdown()
     process.wait(timeout=20)
+
+
+def test_a_log_is_rotated_and_stays_bounded(supervisor: Supervisor, open_tmp: Path) -> None:
+    command = ("/bin/sh", "-c", "i=0; while [ $i -lt 400 ]; do echo line-number-$i; i=$((i+1)); done; sleep 1000")
+    supervisor.add_group("work", [_sleeper(open_tmp, command=command, log_size_bytes_max=1500, log_backups=2)])
+    _until(lambda: "line-number-399" in supervisor.tail("work", "sleeper"))
+    logs = sorted(open_tmp.glob("sleeper.log*"))
+    assert [path.name for path in logs] == ["sleeper.log", "sleeper.log.1", "sleeper.log.2"]
+    assert sum(path.stat().st_size for path in logs) < 10_000

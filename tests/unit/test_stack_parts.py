@@ -1,0 +1,138 @@
+"""The parts' settings are those that Prefect, Traefik and supervisor really read."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from blocks.installation import Installation, Users
+from blocks.postgres_server import packaged_binaries
+from deployments.stack import parts
+from deployments.stack.credentials import ensure_credentials
+from deployments.stack.layout import plan_ports
+from deployments.stack.parts import Kit
+from deployments.stack.settings import read_settings
+from deployments.stack.traefik import static_configuration
+
+READ_BACK = """
+from prefect.settings import get_current_settings
+s = get_current_settings()
+v = s.server.services.db_vacuum
+print(s.server.database.connection_url.get_secret_value())
+print(s.server.encryption_key is not None if hasattr(s.server, "encryption_key") else "unknown")
+print(sorted(v.enabled) if not isinstance(v.enabled, bool) else v.enabled, v.retention_period.total_seconds())
+print(s.server.concurrency.lease_storage, s.server.services.repossessor.loop_seconds)
+print(s.server.analytics_enabled, s.server.api.auth_string is not None, s.api.auth_string is not None, s.api.url)
+print(s.worker.query_seconds, s.flows.heartbeat_frequency, s.results.local_storage_path, s.home)
+"""
+
+
+@pytest.fixture
+def kit(open_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Kit:
+    monkeypatch.setenv("SLIPWAY_STATE", str(open_tmp))
+    for name in ("logs", "prefect", "code"):
+        (open_tmp / name).mkdir()
+    settings = read_settings({"SLIPWAY_RUN_RETENTION_DAYS": "7"})
+    installation = Installation(
+        state=open_tmp,
+        sockets=open_tmp / "s",
+        ports=plan_ports(4200, ["test-main", "production-alpha"]),
+        users=Users(),
+        python=Path(sys.executable),
+        postgres_bin=packaged_binaries(),
+        build_variables=settings.build_variables,
+    )
+    shell = {
+        "PATH": "/usr/bin:/bin",
+        "HOME": "/home/ann",
+        "PIP_INDEX_URL": "https://packages.example",
+        "AWS_KEY": "x",
+    }
+    return Kit(
+        installation=installation,
+        settings=settings,
+        credentials=ensure_credentials(open_tmp),
+        environ=shell,
+        code=open_tmp / "code",
+    )
+
+
+def _read_back(environment: dict[str, str]) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", READ_BACK], env=environment, capture_output=True, text=True, check=True, timeout=60
+    )
+    return done.stdout.splitlines()
+
+
+def test_prefect_reads_every_setting_that_we_give_its_server_and_worker(kit: Kit) -> None:
+    """A misspelt variable would be ignored without a word."""
+    both = {**parts.flow_environment(kit), **parts.prefect(kit).environment}
+    lines = _read_back(both)
+    assert lines[0].startswith("postgresql+asyncpg://prefect:") and lines[0].endswith("@127.0.0.1:4202/prefect")
+    assert lines[2] == f"['events', 'flow_runs'] {7 * 86400.0}"
+    assert lines[3] == "prefect.server.concurrency.lease_storage.filesystem 15.0"
+    assert lines[4] == "False True True http://127.0.0.1:4200/api"
+    assert lines[5] == f"1.0 30 {kit.installation.state}/prefect/storage {kit.installation.state}/prefect"
+
+
+def test_the_encryption_key_reaches_prefect_by_the_name_it_reads(kit: Kit) -> None:
+    source = Path(__import__("prefect").__file__).parent
+    readers = [path for path in source.rglob("*.py") if "PREFECT_SERVER_ENCRYPTION_KEY" in path.read_text().upper()]
+    assert readers and parts.prefect(kit).environment["PREFECT_SERVER_ENCRYPTION_KEY"]
+
+
+def test_secrets_reach_only_the_parts_that_need_them(kit: Kit) -> None:
+    programs = [parts.postgres(kit), parts.prefect(kit), parts.worker(kit), parts.keeper(kit), parts.door(kit)]
+    texts = {program.name: " ".join(program.environment.values()) for program in programs}
+    knowing = {
+        name: sorted(part for part, text in texts.items() if value in text) for name, value in kit.credentials.items()
+    }
+    assert knowing["postgres_superuser"] == knowing["postgres_slipway"] == knowing["seal_key"] == []
+    assert knowing["postgres_prefect"] == knowing["prefect_encryption_key"] == ["prefect"]
+    assert knowing["prefect_auth"] == ["door", "prefect", "worker"]
+    assert not any(value in " ".join(program.command) for program in programs for value in kit.credentials.values())
+
+
+def test_builds_keep_the_listed_variables_and_nothing_else(kit: Kit) -> None:
+    worker = parts.worker(kit).environment
+    assert worker["PIP_INDEX_URL"] == "https://packages.example" and "AWS_KEY" not in worker
+    assert "PIP_INDEX_URL" not in parts.prefect(kit).environment
+
+
+def test_a_start_without_a_shell_builds_as_before_and_an_empty_value_takes_one_away(kit: Kit) -> None:
+    parts.build_environment(kit)
+    later = dataclasses.replace(kit, environ={"PATH": "/bin", "HTTPS_PROXY": "http://proxy:3128"})
+    assert parts.build_environment(later) == {
+        "PIP_INDEX_URL": "https://packages.example",
+        "HTTPS_PROXY": "http://proxy:3128",
+    }
+    without = dataclasses.replace(kit, environ={"PIP_INDEX_URL": ""})
+    assert parts.build_environment(without) == {"HTTPS_PROXY": "http://proxy:3128"}
+    assert (kit.installation.state / "build-environment.json").stat().st_mode & 0o077 == 0
+
+
+def test_the_worker_has_no_limit_of_its_own(kit: Kit) -> None:
+    assert not any(word in ("--limit", "-l") for word in parts.worker(kit).command)
+
+
+def test_traefik_calls_nobody_and_counts_per_service(kit: Kit) -> None:
+    value = yaml.safe_load(static_configuration(kit.installation, "production-alpha"))
+    assert value["global"] == {"checkNewVersion": False, "sendAnonymousUsage": False}
+    assert {point["address"] for point in value["entryPoints"].values()} == {"127.0.0.1:4211", "127.0.0.1:4231"}
+    assert value["metrics"]["prometheus"]["addServicesLabels"] and len(value["metrics"]["prometheus"]["buckets"]) == 24
+    assert value["providers"]["file"]["watch"] is True
+
+
+def test_every_log_is_rotated(kit: Kit) -> None:
+    for program in (parts.postgres(kit), parts.prefect(kit), parts.worker(kit), parts.keeper(kit)):
+        assert 0 < program.log_size_bytes_max <= 50_000_000 and 0 < program.log_backups <= 5
+        assert program.log.parent == kit.installation.state / "logs"
+
+
+def test_nothing_of_the_operators_own_prefect_leaks_in(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_KEY", "mine")
+    assert "PREFECT_API_KEY" in os.environ and "PREFECT_API_KEY" not in parts.flow_environment(kit)

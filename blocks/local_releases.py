@@ -9,8 +9,6 @@ import fcntl
 import json
 import os
 import shutil
-import subprocess
-import sys
 import tarfile
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -21,8 +19,8 @@ from pathlib import Path
 from blocks import verified
 from blocks.bundle import SOURCE, WHEELS, unpack_bundle, verify_bundle
 from blocks.confinement import inside, is_inside
-from blocks.identity import clean_environment
 from blocks.installation import Installation, write_private
+from blocks.offline_installer import OfflineInstaller
 from blocks.verified import check_record, first_difference, hash_file, list_tree
 from domain.application import FILE, parse_application
 from domain.errors import ConfigError, InvariantError, TransientError
@@ -32,7 +30,6 @@ from domain.release import Manifest, bundle_key, read_manifest, short
 
 VENV = "venv"
 BUNDLE = "bundle.tar"
-_INSTALL_LIMIT_S = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +46,9 @@ class LocalReleases:
         Raises: InvariantError where the bytes are not the pinned ones; ConfigError where the bundle can't be installed;
             TransientError where the store does not answer.
         """
-        with self._locked(manifest.digest), _writing():
+        with self._locked(manifest.digest) as installer, _writing():
             if not self.record(manifest).exists():
-                self._install(manifest)
+                self._install(manifest, installer)
 
     def verify(self, manifest: Manifest) -> None:
         """Compare bundle with manifest, source and wheels with the bundle, everything with the record.
@@ -117,10 +114,10 @@ class LocalReleases:
         lock = merge_locks(self._own_lock(manifest), self._read_lock(manifest, requirements))
         record = self.record(manifest).with_suffix(f".{name}.json")
         folder = record.with_suffix("")
-        with self._locked(manifest.digest), _writing():
+        with self._locked(manifest.digest) as installer, _writing():
             if not record.exists():
                 shutil.rmtree(folder, ignore_errors=True)
-                self._make_environment(folder / VENV, lock, wheels=self.folder(manifest) / WHEELS)
+                installer.make_environment(folder / VENV, lock, wheels=self.folder(manifest) / WHEELS)
                 _write_record(record, {VENV: folder / VENV}, manifest=manifest)
         if difference := _difference(record):
             raise InvariantError(
@@ -142,7 +139,7 @@ class LocalReleases:
             )
         return record
 
-    def _install(self, manifest: Manifest) -> None:
+    def _install(self, manifest: Manifest, installer: OfflineInstaller) -> None:
         folder = self.folder(manifest)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -150,33 +147,10 @@ class LocalReleases:
         self.open_store().get(key, folder / BUNDLE, sha256=manifest.bundle.sha256)
         verify_bundle(folder / BUNDLE, manifest.bundle)
         _unpack(folder / BUNDLE, folder)
-        self._make_environment(folder / VENV, self._own_lock_in(folder / SOURCE), wheels=folder / WHEELS)
-        _compile(self.installation.python, folder / SOURCE)
+        installer.make_environment(folder / VENV, self._own_lock_in(folder / SOURCE), wheels=folder / WHEELS)
+        installer.compile(folder / SOURCE)
         trees = {name: folder / name for name in (SOURCE, WHEELS, VENV)}
         _write_record(self.record(manifest), trees, manifest=manifest)
-
-    def _make_environment(self, folder: Path, lock: Lock, *, wheels: Path) -> None:
-        """Make a virtual environment with exactly the packages of a lock, from wheels at hand."""
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        _run([str(self.installation.python), "-I", "-m", "venv", "--without-pip", str(folder)])
-        if not lock.packages:
-            return
-        requirements = folder / "slipway-lock.txt"
-        requirements.write_text(lock.text)
-        # The environment's own interpreter runs pip, while nothing is installed yet that could start with it.
-        command = [sys.executable, "-m", "pip", "--isolated", "--python", str(folder / "bin" / "python"), "install"]
-        command += [
-            "--no-index",
-            "--find-links",
-            str(wheels),
-            "--no-deps",
-            "--require-hashes",
-            "--only-binary",
-            ":all:",
-        ]
-        command += ["--quiet", "--no-input", "--no-cache-dir", "--disable-pip-version-check"]
-        command += ["--root-user-action", "ignore", "--no-warn-script-location", "--requirement", str(requirements)]
-        _run(command)
 
     def _own_lock(self, manifest: Manifest) -> Lock:
         self._need(manifest)
@@ -205,13 +179,13 @@ class LocalReleases:
         return first_difference(kept, found)
 
     @contextmanager
-    def _locked(self, digest: str) -> Generator[None]:
-        """Let one process at a time work on a release; a dead one lets go by itself."""
+    def _locked(self, digest: str) -> Generator[OfflineInstaller]:
+        """Let one process at a time work on a release; a dead one, and its commands, let go by themselves."""
         folder = self.installation.folder("releases")
         folder.chmod(0o755)
         with (folder / f".{digest}.lock").open("w") as guard:
             fcntl.flock(guard, fcntl.LOCK_EX)
-            yield
+            yield OfflineInstaller(self.installation.python, hold=guard.fileno())
 
 
 def _difference(record: Path) -> str:
@@ -270,34 +244,6 @@ def _list_bundle(archive: Path) -> dict[str, str]:
 def _write_record(record: Path, trees: Mapping[str, Path], *, manifest: Manifest) -> None:
     listed = {name: list_tree(str(folder)) for name, folder in trees.items()}
     write_private(record, json.dumps({"manifest": manifest.as_dict(), "trees": listed}, sort_keys=True), mode=0o644)
-
-
-def _compile(python: Path, source: Path) -> None:
-    """Compile the source's Python, since nobody may write there later. What can't be compiled is not run by Python."""
-    command = [str(python), "-I", "-m", "compileall", "-q", "-q", str(source)]
-    subprocess.run(
-        command, env=clean_environment(), capture_output=True, check=False, timeout=_INSTALL_LIMIT_S, umask=0o022
-    )
-
-
-def _run(command: list[str]) -> None:
-    """Run one command of the installation. Raises: ConfigError with its last words."""
-    try:
-        done = subprocess.run(
-            command,
-            env=clean_environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=_INSTALL_LIMIT_S,
-            umask=0o022,
-        )
-    except subprocess.TimeoutExpired as exc:
-        raise TransientError(f"Installing a release did not end in {_INSTALL_LIMIT_S} s. Try again.") from exc
-    if done.returncode != 0:
-        words = " ".join(done.stderr.split())[-256:]
-        raise ConfigError(f"The release can't be installed off-line: {words}. Lock all it needs, then push again.")
 
 
 def _read(path: Path) -> str:

@@ -20,6 +20,7 @@ import httpx
 import pyotp
 from running_stack import RunningStack
 
+from blocks.balancer_traefik import TraefikBalancer
 from blocks.embedded_world import EmbeddedWorld
 from domain.ledger import Entry
 from domain.ports import Application, Approver
@@ -204,13 +205,9 @@ class Journey:
     # the world --------------------------------------------------------------------------------------------------
 
     def serving(self, site: str, *, environment: str = "production") -> dict[str, int]:
-        """Who has which share of a site's traffic, asked of Traefik itself; by the first 12 digits."""
-        port = self.stack.installation.ports[f"metrics-{environment}-{site}"]
-        answer = httpx.get(f"http://127.0.0.1:{port}/api/http/services/{NAME}@file", trust_env=False)
-        if answer.status_code == 404:
-            return {}
-        weighted = answer.json()["weighted"]["services"]
-        return {one["name"].split("@")[0].removeprefix(f"{NAME}-"): one["weight"] for one in weighted if one["weight"]}
+        """Who has which share of a site's traffic, read back from Traefik; by the first 12 digits."""
+        balancer = TraefikBalancer(environment=environment, site=site, state=str(self.stack.state))
+        return {short(arm.release): arm.weight_percent for arm in balancer.routes(NAME) if arm.weight_percent}
 
     def is_wholly_on(self, release: str) -> bool:
         return all(list(self.serving(site)) == [short(release)] for site in ("alpha", "beta"))

@@ -13,9 +13,11 @@ import pytest
 from journey import NAME, Journey, Visitors, until
 from running_stack import RunningStack
 
+from blocks.target_local import LocalTarget
 from domain.ledger import verify_chain
 from domain.release import short
 from domain.rollout import CLOSING_KINDS, OPENING_KINDS, SETTLING_KINDS, live_release, open_rollouts
+from domain.service import Instance
 
 pytestmark = [pytest.mark.live, pytest.mark.long, pytest.mark.timeout(900)]
 
@@ -55,7 +57,7 @@ def kill_part(name: str) -> Callable[[Journey, str], None]:
     """A kill -9 of one part that supervisor keeps."""
 
     def kill(journey: Journey, run: str) -> None:
-        os.kill(journey.stack.supervisor.pid_of(name), signal.SIGKILL)
+        os.kill(journey.stack.supervisor.processes(name)[0].pid, signal.SIGKILL)
 
     return kill
 
@@ -70,9 +72,14 @@ def kill_flow_run(journey: Journey, run: str) -> None:
             continue
 
 
+def instances(journey: Journey) -> list[Instance]:
+    """What really runs on production's primary."""
+    return LocalTarget(environment="production", site="alpha", state=str(journey.stack.state)).instances(NAME)
+
+
 def kill_instance(journey: Journey, run: str) -> None:
     """A kill -9 of one instance of the release that is live."""
-    instance = journey.world.target("production", "alpha").instances(NAME)[0]
+    instance = instances(journey)[0]
     assert instance.pid is not None
     os.kill(instance.pid, signal.SIGKILL)
 
@@ -115,8 +122,7 @@ def test_production_ends_wholly_on_one_release_and_the_ledger_agrees(pair: Pair,
         until(lambda: pair.live and journey.is_wholly_on(pair.live), limit_s=60, what="one release on every site")
     assert verify_chain(journey.world.ledger.entries(limit=100_000)).broken_at is None
     assert not [lease for lease in journey.world.leases.held() if lease.owner == run]
-    running = journey.world.target("production", "alpha").instances(NAME)
-    assert {i.state for i in running if i.release == pair.live} == {"running"}
+    assert {i.state for i in instances(journey) if i.release == pair.live} == {"running"}
     served = visitors.answers[pair.live, 200]
     assert served > 50
     # the site whose load balancer or instance was shot may lose what was under way; the other site loses nothing

@@ -72,17 +72,21 @@ class Prepared:
 
     place: int
     series: Series
+    first: np.datetime64
     row: Array
     lag: int
     remarks: list[Remark] = field(default_factory=list[Remark])
 
 
-def forecast_all(series: Sequence[Series], *, first: np.datetime64, horizon: int) -> list[Forecast | NoForecast]:
-    """Forecast many series from one moment on.
+def forecast_all(
+    series: Sequence[Series], *, first: np.datetime64 | Sequence[np.datetime64], horizon: int
+) -> list[Forecast | NoForecast]:
+    """Forecast many series, from one moment on or each from its own.
 
     Args:
         series: any mixture of steps, lengths and kinds.
-        first: the first moment to forecast (UTC); what was measured in its step or later is not looked at.
+        first: the first moment to forecast (UTC), one for all or one each; what was measured then or later is not
+            looked at.
         horizon: steps ahead, of each series' own step.
 
     Returns:
@@ -90,14 +94,15 @@ def forecast_all(series: Sequence[Series], *, first: np.datetime64, horizon: int
     """
     answers: list[Forecast | NoForecast | None] = [None] * len(series)
     groups: defaultdict[tuple[int, int, int], list[Prepared]] = defaultdict(list)
-    for place, one in enumerate(series):
-        prepared = prepare(place, one, first=first)
+    firsts = [first] * len(series) if isinstance(first, np.datetime64) else first
+    for place, (one, own_first) in enumerate(zip(series, firsts, strict=True)):
+        prepared = prepare(place, one, first=own_first)
         if isinstance(prepared, Remark):
             answers[place] = NoForecast(one, prepared)
         else:
             groups[one.step_s, len(prepared.row), prepared.lag].append(prepared)
     for (step_s, _, lag), group in groups.items():
-        for place, answer in forecast_group(group, step_s=step_s, lag=lag, first=first, horizon=horizon):
+        for place, answer in forecast_group(group, step_s=step_s, lag=lag, horizon=horizon):
             answers[place] = answer
     return [answer for answer in answers if answer is not None]
 
@@ -125,12 +130,10 @@ def prepare(place: int, series: Series, *, first: np.datetime64) -> Prepared | R
     lag = int((start - grid.end) / step)
     if lag > GAPS_NAMED_STEPS:
         remarks.append(Remark("forecast.silent", {"date": day_of(grid.end)}))
-    return Prepared(place, series, values, lag, remarks)
+    return Prepared(place, series, start, values, lag, remarks)
 
 
-def forecast_group(
-    group: list[Prepared], *, step_s: int, lag: int, first: np.datetime64, horizon: int
-) -> list[tuple[int, Forecast]]:
+def forecast_group(group: list[Prepared], *, step_s: int, lag: int, horizon: int) -> list[tuple[int, Forecast]]:
     """Forecast series of one step, length and lag: gate outages, then project those with equal gates together."""
     rows = np.stack([fill_gaps(one.row, step_s=step_s) for one in group])
     outage = count_outage(rows, step_s=step_s)
@@ -140,18 +143,16 @@ def forecast_group(
         members = [group[i] for i in chosen]
         end = rows.shape[1] - int(cut)
         if cut:
-            since = first.astype("datetime64[s]") - np.timedelta64((int(cut) + lag) * step_s, "s")
             for one in members:
+                since = one.first - np.timedelta64((int(cut) + lag) * step_s, "s")
                 one.remarks.append(Remark("forecast.outage", {"date": day_of(since), "moment": str(since)}))
         part = [one.row[:end] for one in members]
-        answers += forecast_rows(
-            members, rows[chosen, :end], np.stack(part), lag=lag + int(cut), first=first, horizon=horizon
-        )
+        answers += forecast_rows(members, rows[chosen, :end], np.stack(part), lag=lag + int(cut), horizon=horizon)
     return answers
 
 
 def forecast_rows(
-    group: list[Prepared], rows: Array, observed: Array, *, lag: int, first: np.datetime64, horizon: int
+    group: list[Prepared], rows: Array, observed: Array, *, lag: int, horizon: int
 ) -> list[tuple[int, Forecast]]:
     """Project complete rows and make each one's answer; `observed` has NaN where a sample lacked."""
     step_s = group[0].series.step_s
@@ -169,7 +170,7 @@ def forecast_rows(
     for i, one in enumerate(group):
         answer = Forecast(
             one.series,
-            first,
+            one.first,
             mean=lines[0, i],
             lo80=lines[1, i],
             hi80=lines[2, i],
@@ -179,7 +180,7 @@ def forecast_rows(
             history=rows[i],
             lag=lag,
             piles_up=one.series.kind is not Kind.USAGE and not comes_and_goes[i],
-            remarks=(*one.remarks, *remark_on(rows[i], outlying[i], one.series, end=first, lag=lag)),
+            remarks=(*one.remarks, *remark_on(rows[i], outlying[i], one.series, end=one.first, lag=lag)),
         )
         answers.append((one.place, answer))
     return answers
@@ -209,6 +210,6 @@ def remark_on(row: Array, outlying: NDArray[np.bool_], series: Series, *, end: n
         remarks.append(Remark("forecast.outliers", {"count": int(outlying.sum())}))
     if shift := find_shift(row, step_s=series.step_s):
         back = (lag + len(row) - shift.step) * series.step_s
-        when = end.astype("datetime64[s]") - np.timedelta64(back, "s")
+        when = end - np.timedelta64(back, "s")
         remarks.append(Remark("forecast.shifted", {"date": day_of(when), "amount": shift.amount, "unit": series.unit}))
     return remarks

@@ -72,7 +72,7 @@ def drop_unusable(times: Times, values: Array, *, now: np.datetime64, step_s: in
     for bad, key in ((~usable, "forecast.future"), (np.isfinite(values) & (values < 0), "forecast.negative")):
         if count := int(bad.sum()):
             remarks.append(Remark(key, {"count": count}))
-    keep = usable & np.isfinite(values) & (values >= 0)
+    keep = (times < now) & np.isfinite(values) & (values >= 0)
     times, values = times[keep], values[keep]
     distinct, first, counts = np.unique(times, return_index=True, return_counts=True)
     if len(distinct) < len(times):

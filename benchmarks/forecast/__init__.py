@@ -1,0 +1,1 @@
+"""How good the forecasts of capacity are, beside statsforecast, Prophet and predict_linear on the same tasks."""

@@ -143,6 +143,7 @@ class PipPackages:
                 shutil.rmtree(folder, ignore_errors=True)
             yield folder, is_complete
             (folder / _COMPLETE).write_text(f"{self._tag}\n")  # anew each time: its age says when it was last used
+            (folder / _COMPLETE).chmod(0o644)
             if not is_complete:
                 folder.chmod(0o755)
                 _remove_unused(folder.parent)
@@ -150,15 +151,13 @@ class PipPackages:
     @cached_property
     def _tag(self) -> str:
         """What tells one interpreter from another, as far as wheels and environments care."""
-        done = subprocess.run(
-            [str(self.python), "-I", "-c", _TAG_OF],
-            env=clean_environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise ConfigError(f"{self.python} does not run: {done.stderr.strip()[-256:]}. Run `slipway up`.")
+        command = [str(self.python), "-I", "-c", _TAG_OF]
+        try:
+            done = subprocess.run(command, env=clean_environment(), capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError) as exc:
+            raise ConfigError(
+                f"{self.python} does not run: {exc}. Run `slipway up`, which finds one that does."
+            ) from exc
         return f"{self.python} {done.stdout.strip()}"
 
 

@@ -49,7 +49,8 @@ def weekday_profile(rows: Array) -> Array:
     if weeks < 2:
         return np.zeros((len(rows), WEEK_D))
     cut = rows[:, -WEEK_D * weeks :].reshape(len(rows), weeks, WEEK_D)
-    centred = cut - np.median(cut, axis=2, keepdims=True)
+    slope = np.median(np.diff(cut, axis=1), axis=(1, 2)) / WEEK_D  # else steady growth would look like a weekly course
+    centred = cut - np.median(cut, axis=2, keepdims=True) - slope[:, None, None] * (np.arange(WEEK_D) - WEEK_D // 2)
     profile = np.median(centred, axis=1)
     profile -= profile.mean(axis=1, keepdims=True)
     noise = ((centred - profile[:, None]) ** 2).mean(axis=(1, 2)) / weeks
@@ -63,7 +64,10 @@ def cycle_profile(rows: Array, *, cycle: int, half_life: float) -> Array:
     cycles = rows.shape[1] // cycle
     cut = rows[:, -cycle * cycles :].reshape(len(rows), cycles, cycle)
     change = np.median(np.diff(cut, axis=1), axis=(1, 2)) if cycles > 1 else np.zeros(len(rows))
-    flat = cut - change[:, None, None] * (np.arange(cycles) - cycles + 1)[None, :, None]
+    flat = cut - change[:, None, None] * np.arange(cycles)[None, :, None]
+    if cycle == DAY_H:
+        # Else steady growth would look like a daily course. A week keeps its slope: part of what weeks repeat.
+        flat = flat - (change[:, None] / cycle * np.arange(cycle))[:, None, :]
     weights = 0.5 ** (np.arange(cycles)[::-1] / half_life)
     profile = np.einsum("nkm,k->nm", flat, weights / weights.sum())
     return profile - profile.mean(axis=1, keepdims=True)

@@ -55,7 +55,9 @@ def typical_course(rows: Array, cycle: int) -> Array:
     if cycles < 2:
         return np.zeros_like(rows)
     cut = rows[:, -cycles * cycle :].reshape(len(rows), cycles, cycle)
-    course = np.median(cut - np.median(cut, axis=2, keepdims=True), axis=1)
+    slope = np.median(np.diff(cut, axis=1), axis=(1, 2)) / cycle  # steady growth is no course
+    centred = cut - np.median(cut, axis=2, keepdims=True) - slope[:, None, None] * (np.arange(cycle) - (cycle - 1) / 2)
+    course = np.median(centred, axis=1)
     return course[:, (np.arange(length) - length) % cycle]
 
 

@@ -3,7 +3,7 @@
 Read by adapters of the `TrafficMetrics` port, judged by `domain/judgement.py`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -21,6 +21,14 @@ class Counters:
     failures: int
     bounds_s: tuple[float, ...] = ()
     buckets: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What every release's counters said at one moment, by the first 12 digits of the digest."""
+
+    at: datetime
+    counters: Mapping[str, Counters]
 
 
 @dataclass(frozen=True, slots=True)

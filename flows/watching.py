@@ -8,7 +8,7 @@ from blocks.world import open_world
 from domain.application import ApplicationFile
 from domain.judgement import Judgement, judge_alone, judge_canary
 from domain.rollout import Step
-from domain.traffic import Window
+from domain.traffic import Reading, Window
 from tasks.lease import LeaseKeeper
 from tasks.report import Progress
 from tasks.traffic import measure_traffic
@@ -27,6 +27,7 @@ class Watch:
         self.epoch = self.clock.now()
         self.canary: list[Window] = []
         self.beside: list[Window] = []
+        self.reading: Reading | None = None
 
     def watch_step(
         self, step: Step, *, file: ApplicationFile, keeper: LeaseKeeper, progress: Progress, is_last_step: bool
@@ -35,6 +36,7 @@ class Watch:
         begun = self.clock.now()
         before = list(self.beside)
         alone: list[Window] = []
+        self.reading = None  # the share has just changed: what was answered before belongs to the step before
         look_s = min(LOOK_S_MAX, max(LOOK_S_MIN, step.watch_s / 60))
         while True:
             keeper.check()
@@ -62,4 +64,7 @@ class Watch:
     def _look(self, seconds: float) -> dict[str, list[Window]]:
         application, environment, site = self.place
         releases = (self.release, self.live) if self.live else (self.release,)
-        return measure_traffic(application, environment, site, releases, seconds, self.epoch.isoformat())
+        windows, self.reading = measure_traffic(
+            application, environment, site, releases, seconds, self.epoch.isoformat(), self.reading
+        )
+        return windows

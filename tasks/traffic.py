@@ -1,5 +1,6 @@
 """Traffic of one site: who gets which share, what was answered, and what a release says from outside."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -7,7 +8,7 @@ from blocks.world import open_world
 from domain.errors import TransientError
 from domain.release import short
 from domain.service import Arm, Probe
-from domain.traffic import Counters, Window, window_between
+from domain.traffic import Counters, Reading, Window, window_between
 from tasks.instances import find_manifest, read_application_file
 from tasks.recording import Subject, effect, effect_task, reading_task, record
 
@@ -52,23 +53,31 @@ def read_routes(application: str, environment: str, site: str) -> tuple[tuple[st
 
 @reading_task
 def measure_traffic(
-    application: str, environment: str, site: str, releases: tuple[str, ...], seconds: float, epoch: str
-) -> dict[str, list[Window]]:
+    application: str,
+    environment: str,
+    site: str,
+    releases: tuple[str, ...],
+    seconds: float,
+    epoch: str,
+    since: Reading | None = None,
+) -> tuple[dict[str, list[Window]], Reading]:
     """Count what each release answers, in windows of about one second, for some seconds.
 
     Args:
         releases: digests; one that answers nothing has windows of zero requests.
         epoch: the beginning of the watch (ISO 8601), from which the windows' times count.
+        since: the last reading of the look before; without it, what is answered between two looks is seen by nobody,
+            which on a busy machine is most of the traffic.
 
-    Returns: the windows of each digest, oldest first, all digests paired in time. A load balancer that does not answer
-    costs the windows of that time; three seconds without an answer are a `TransientError`.
+    Returns: the windows of each digest, oldest first, all digests paired in time, and the last reading. A load balancer
+    that does not answer makes one long window; three seconds without an answer are a `TransientError`.
     """
     world = open_world()
     clock, metrics = world.clock, world.metrics(environment, site)
     begun = datetime.fromisoformat(epoch)
     windows: dict[str, list[Window]] = {release: [] for release in releases}
-    earlier, earlier_at = metrics.read(application), clock.now()
-    deadline = earlier_at + timedelta(seconds=seconds)
+    deadline = clock.now() + timedelta(seconds=seconds)
+    earlier, earlier_at = (since.counters, since.at) if since else (metrics.read(application), clock.now())
     failures = 0
     while (left_s := (deadline - clock.now()).total_seconds()) > 0:
         clock.sleep(max(0.05, min(1.0, left_s)))
@@ -84,12 +93,12 @@ def measure_traffic(
         for release in releases:
             windows[release].append(_window(earlier, later, short(release), earlier_at, now, epoch=begun))
         earlier, earlier_at = later, now
-    return windows
+    return windows, Reading(earlier_at, earlier)
 
 
 def _window(
-    earlier: dict[str, Counters],
-    later: dict[str, Counters],
+    earlier: Mapping[str, Counters],
+    later: Mapping[str, Counters],
     name: str,
     earlier_at: datetime,
     now: datetime,

@@ -54,7 +54,9 @@ def reconcile_automation(deployment_id: UUID) -> AutomationCore:
             threshold=1,
             within=timedelta(0),
         ),
-        actions=_one(RunDeployment, deployment_id=deployment_id, parameters={"run": "{{ flow_run.id }}"}),
+        # As a string: Prefect passes values through JSON, which knows no UUID, and then starts nothing, with a mere
+        # warning in its log.
+        actions=_one(RunDeployment, deployment_id=deployment_id, parameters={"run": "{{ flow_run.id | string }}"}),
     )
 
 

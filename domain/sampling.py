@@ -18,6 +18,7 @@ STALE_DAYS = {DAY_S: 14, 3600: 7}
 UNIT_FACTORS = (100.0, 1e3, 1024.0, 1e6, 1024.0**2, 1e9, 1024.0**3)
 UNIT_SIDE = 5
 """So many samples on either side of a jump have to agree before it is taken for a change of unit."""
+UNIT_JUMPS_MAX = 8
 RATIO_MAX = 1.5
 
 
@@ -97,7 +98,10 @@ def doubt_unit(values: Array, times: Times, series: Series) -> Remark | None:
     if series.kind is Kind.COUNTER:
         return None  # a reset falls by any factor
     logs = np.log(np.where(values > 0, values, np.nan))
-    for i in np.flatnonzero(np.abs(np.diff(logs)) > np.log(UNIT_FACTORS[0] / 2)) + 1:
+    jumps = np.flatnonzero(np.abs(np.diff(logs)) > np.log(UNIT_FACTORS[0] / 2)) + 1
+    if len(jumps) > UNIT_JUMPS_MAX:
+        return None  # on and off all the time: a load, not a unit
+    for i in jumps:
         factor = unit_factor(logs[max(i - UNIT_SIDE, 0) : i], logs[i : i + UNIT_SIDE])
         if factor:
             return Remark("forecast.refused_units", {"factor": factor, "date": day_of(times[i])})
@@ -108,8 +112,9 @@ def unit_factor(before: Array, after: Array) -> int | None:
     """Find the unit factor that separates two calm stretches of logs, within a tenth."""
     if len(before) < UNIT_SIDE or len(after) < UNIT_SIDE or np.isnan([*before, *after]).any():
         return None
-    if max(np.ptp(before), np.ptp(after)) > 0.5:
-        return None
+    spreads = sorted((float(np.ptp(before)), float(np.ptp(after))))
+    if spreads[1] > 0.5 or spreads[1] > 4 * spreads[0] + 0.01:
+        return None  # a unit changes the size of values, not how much they vary
     ratio = float(np.exp(abs(np.median(after) - np.median(before))))
     fitting = [factor for factor in UNIT_FACTORS if abs(np.log(ratio / factor)) < 0.1]
     return round(min(fitting, key=lambda factor: abs(np.log(ratio / factor)))) if fitting else None

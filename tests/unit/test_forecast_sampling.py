@@ -48,6 +48,11 @@ def test_a_store_that_really_grows_hundredfold_over_weeks_is_no_changed_unit() -
     assert isinstance(lay(TIMES, np.geomspace(1e3, 1e6, 100)), Grid)
 
 
+def test_a_card_that_works_by_turns_is_no_changed_unit() -> None:
+    turns = np.where(np.arange(100) // 6 % 2 == 1, 90.0, 0.9)
+    assert isinstance(lay(TIMES, turns, Kind.USAGE, unit="percent"), Grid)
+
+
 def test_a_ratio_of_forty_is_refused() -> None:
     refused = lay(TIMES, np.full(100, 40.0), Kind.USAGE, unit="ratio")
     assert isinstance(refused, Remark) and refused.key == "forecast.refused_ratio"

@@ -5,7 +5,7 @@ Called by `slipway up`. Running it again changes nothing that is right already; 
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from blocks.bucket import ensure_bucket
 from blocks.installation import STATE_VARIABLE, Installation
@@ -37,6 +37,7 @@ from domain.errors import ConfigError, TransientError
 
 _ORPHAN_GRACE_S = 20
 _WELL_LIMIT_S = 60
+_DYING_LIMIT_S = 5
 _STACK_GROUPS = ("postgres", "s3", "prefect", "worker", "door", "keeper")
 
 
@@ -68,10 +69,18 @@ def look_before(settings: Settings) -> None:
     Raises: ConfigError with one sentence for each problem.
     """
     ports, _ = plan_installation(settings)
-    own_pids = {member.pid for member in stack_members(settings.state)}
-    problems = find_problems(settings, ports=ports, own_pids=own_pids)
-    if problems:
+    deadline = time.monotonic() + (_DYING_LIMIT_S if settings.state.exists() else 0)
+    while problems := _find_problems(settings, ports):
+        # A part that is just dying still holds its ports, and its environment can't be read any more.
+        if time.monotonic() < deadline:
+            time.sleep(0.5)
+            continue
         raise ConfigError("Nothing was started.\n" + "\n".join(f"  - {problem}" for problem in problems))
+
+
+def _find_problems(settings: Settings, ports: Mapping[str, int]) -> list[str]:
+    own_pids = {member.pid for member in stack_members(settings.state)}
+    return find_problems(settings, ports=ports, own_pids=own_pids)
 
 
 def _prepare(settings: Settings, notes: list[str]) -> Kit:

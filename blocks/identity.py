@@ -81,16 +81,6 @@ def give_all(folder: Path, user: str | None) -> None:
             os.chown(Path(root) / name, entry.pw_uid, entry.pw_gid, follow_symlinks=False)
 
 
-def first_closed_folder(path: Path, user: str | None) -> Path | None:
-    """Find the first folder on the way to `path`, itself included, that `user` can't enter; None when there is none."""
-    if user is None or not is_root():
-        return None
-    for folder in (*reversed(path.parents), path):
-        if folder.is_dir() and not _runs(["/bin/sh", "-c", 'cd "$1"', "sh", str(folder)], user):
-            return folder
-    return None
-
-
 def can_run(command: Sequence[str], user: str | None) -> bool:
     """Try a command as `user`; True when it starts and ends with 0."""
     return _runs(command, user)

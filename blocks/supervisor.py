@@ -203,11 +203,6 @@ class Supervisor:
             self._call("startProcess", f"{group}:{process.name}", False, tolerate=(_ALREADY_STARTED,))
         return bool(idle)
 
-    def restart(self, group: str, *, limit_s: float = 60) -> None:
-        """Stop a group and start it again."""
-        self.stop(group, limit_s=limit_s)
-        self.start(group)
-
     def stop(self, group: str, *, limit_s: float = 60) -> None:
         """Stop a group and wait until all of it has ended; an unknown group is no error.
 

@@ -233,7 +233,7 @@ def _verify(client: "SyncPrefectClient", kit: Kit, wanted: Sequence[DeploymentSp
 
 def _wait_scheduled(client: "SyncPrefectClient", wanted: DeploymentSpec, deployment_id: UUID) -> None:
     deadline = time.monotonic() + _SCHEDULE_LIMIT_S
-    while not _runs(client, [deployment_id], states=("SCHEDULED",), limit=1):
+    while not _runs(client, states=("SCHEDULED",), deployment_ids=[deployment_id]):
         if time.monotonic() > deadline:
             raise InvariantError(
                 f"{wanted.full_name} has a schedule, but Prefect schedules no run of it. See the server's log: a "
@@ -243,26 +243,36 @@ def _wait_scheduled(client: "SyncPrefectClient", wanted: DeploymentSpec, deploym
 
 
 def _prune(client: "SyncPrefectClient", kit: Kit) -> None:
-    """Remove old copies of our code, unless there are more unfinished runs than one answer holds."""
-    unfinished = _runs(client, [], states=_UNFINISHED, limit=_PAGE)
-    if len(unfinished) < _PAGE:
-        names = {str(run.id) for run in unfinished}
-        prune_code(kit.installation.state / "code", current=kit.code, unfinished_runs=names)
+    """Remove copies of our code that no unfinished run began with."""
+    codes = kit.installation.state / "code"
+    notes = [note.name for note in (codes / "runs").iterdir() if not note.name.startswith(".")]
+    unfinished: set[str] = set()
+    for first in range(0, len(notes), _PAGE):
+        ids = [UUID(name) for name in notes[first : first + _PAGE]]
+        unfinished.update(str(run.id) for run in _runs(client, states=_UNFINISHED, run_ids=ids))
+    prune_code(codes, current=kit.code, unfinished_runs=unfinished)
 
 
-def _runs(client: "SyncPrefectClient", deployment_ids: list[UUID], *, states: Sequence[str], limit: int) -> list[Any]:
+def _runs(
+    client: "SyncPrefectClient",
+    *,
+    states: Sequence[str],
+    deployment_ids: Sequence[UUID] = (),
+    run_ids: Sequence[UUID] = (),
+) -> list[Any]:
+    """Read flow runs in these states, of these deployments or with these ids; one page of them."""
     from prefect.client.schemas.filters import (
         DeploymentFilter,
         DeploymentFilterId,
         FlowRunFilter,
+        FlowRunFilterId,
         FlowRunFilterState,
         FlowRunFilterStateType,
     )
     from prefect.client.schemas.objects import StateType
 
     types = FlowRunFilterStateType(any_=[StateType(state) for state in states])
-    return client.read_flow_runs(
-        deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=deployment_ids)) if deployment_ids else None,
-        flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=types)),
-        limit=limit,
-    )
+    deployments = DeploymentFilter(id=DeploymentFilterId(any_=list(deployment_ids))) if deployment_ids else None
+    ids = FlowRunFilterId(any_=list(run_ids)) if run_ids else None
+    runs = FlowRunFilter(state=FlowRunFilterState(type=types), id=ids)
+    return client.read_flow_runs(deployment_filter=deployments, flow_run_filter=runs, limit=_PAGE)

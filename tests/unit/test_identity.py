@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from blocks.identity import _copy_python, as_user, can_run, find_python, first_closed_folder, give, give_all, is_root
+from blocks.identity import _copy_python, as_user, can_run, find_python, give, give_all, is_root
 from blocks.installation import Users
 from domain.errors import ConfigError
 
@@ -18,16 +18,6 @@ def test_a_child_really_is_the_other_user(users: Users) -> None:
     assert done.stdout.strip() == "slipway-build"
     done = subprocess.run(["id", "-G"], capture_output=True, text=True, check=True, **as_user(users.build))
     assert "0" not in done.stdout.split()
-
-
-@needs_root
-def test_a_closed_folder_is_named(users: Users, open_tmp: Path) -> None:
-    inner = open_tmp / "closed" / "inner"
-    inner.mkdir(parents=True)
-    assert first_closed_folder(inner, users.build) is None
-    (open_tmp / "closed").chmod(0o700)
-    assert first_closed_folder(inner, users.build) == open_tmp / "closed"
-    assert first_closed_folder(inner, None) is None
 
 
 @needs_root

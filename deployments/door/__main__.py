@@ -31,6 +31,7 @@ class TruncationAwareProtocol(H11Protocol):
 def main() -> None:
     """Serve until told to stop."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     serve(Door(open_world()), port=read_installation().ports["door"])
 
 

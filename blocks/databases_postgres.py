@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from blocks.guarded import Guarded, Order
+from blocks.guarded import NICENESS, Guarded, Order
 from blocks.identity import clean_environment
 from blocks.installation import read_secret, write_private
 from blocks.installed_block import InstalledBlock
@@ -134,6 +134,7 @@ def _order(server: PostgresServer, directory: Path) -> Order:
         environment=clean_environment(),
         user=server.user,
         log=directory / "postgres.log",
+        niceness=NICENESS,
         stop_signal=signal.SIGQUIT,
     )
 

@@ -74,6 +74,7 @@ def prepare_child(order: dict[str, Any]) -> None:
     """Run in the child, already as its user, before the command: limits, no way up, no life after the guard."""
     prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    os.nice(order.get("niceness", 0))
     for name, value in order["limits"].items():
         which = getattr(resource, name)
         hard = resource.getrlimit(which)[1]

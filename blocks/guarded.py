@@ -18,6 +18,9 @@ from domain.errors import InvariantError
 from domain.service import Outcome
 
 _GUARD = Path(__file__).with_name("guard.py")
+NICENESS = 10
+"""Builds, checks and what they need give way to the services that users wait for on the same machine."""
+
 LOG_BYTES_MAX = 20_000_000
 TAIL_BYTES_MAX = 16_000
 TAIL_LINES_MAX = 60
@@ -27,7 +30,8 @@ TAIL_LINES_MAX = 60
 class Order:
     """What to run: the whole environment, the user (None: ourselves), the limits of `resource` by name.
 
-    `stop_signal` is sent to the command alone when its owner lets go, `stop_limit_s` before the end of everything.
+    `niceness` (0 to 19) makes it give way to what serves on the same machine. `stop_signal` is sent to the command
+    alone when its owner lets go, `stop_limit_s` before the end of everything.
     """
 
     command: Sequence[str]
@@ -37,6 +41,7 @@ class Order:
     limit_s: float | None = None
     log: Path | None = None
     limits: Mapping[str, int] = field(default_factory=dict[str, int])
+    niceness: int = 0
     stop_signal: int | None = None
     stop_limit_s: float = 5
 
@@ -55,6 +60,7 @@ class Order:
             "tail_bytes_max": TAIL_BYTES_MAX,
             "tail_lines_max": TAIL_LINES_MAX,
             "limits": dict(self.limits),
+            "niceness": self.niceness,
             "stop_signal": self.stop_signal,
             "stop_limit_s": self.stop_limit_s,
         }

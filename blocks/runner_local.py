@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import Field
 
 from blocks.client_settings import DEFAULT_VARIABLES, lend_settings, passed_variables
-from blocks.guarded import Guarded, Order
+from blocks.guarded import NICENESS, Guarded, Order
 from blocks.identity import give, give_all
 from blocks.installed_block import InstalledBlock
 from domain.service import Outcome
@@ -59,6 +59,7 @@ class LocalRunner(InstalledBlock):
                 limit_s=limit_s,
                 log=log,
                 limits=self._limits(user),
+                niceness=NICENESS,
             )
             with Guarded(order) as guarded:
                 return guarded.wait()

@@ -245,3 +245,9 @@ def test_an_ordinary_user_reads_its_own_files_itself(tmp_path: Path, monkeypatch
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     lent = lend_settings({"PIP_CONFIG_FILE": os.devnull, "PIP_CERT": "/x/y"}, tmp_path, None)
     assert lent == {"PIP_CONFIG_FILE": os.devnull, "PIP_CERT": "/x/y"}
+
+
+def test_a_command_gives_way_to_what_serves_beside_it(local: LocalRunner, open_tmp: Path):
+    mine = os.nice(0)
+    outcome = run(local, "/bin/sh", "-c", "nice", directory=open_tmp)
+    assert int(outcome.tail.strip()) == min(19, mine + 10)

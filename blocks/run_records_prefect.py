@@ -46,14 +46,14 @@ class PrefectRunRecords:
     def crashed(self, *, since: datetime) -> list[RunRecord]:
         ended = FlowRunFilter(
             state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CRASHED])),
-            end_time=FlowRunFilterEndTime(after_=since),
+            end_time=FlowRunFilterEndTime.model_validate({"after_": since}),
         )
         return self._list(ended, sort=FlowRunSort.START_TIME_ASC)
 
     def late(self, *, before: datetime) -> list[RunRecord]:
         waiting = FlowRunFilter(
             state=FlowRunFilterState(name=FlowRunFilterStateName(any_=["Late", "Pending"])),
-            expected_start_time=FlowRunFilterExpectedStartTime(before_=before),
+            expected_start_time=FlowRunFilterExpectedStartTime.model_validate({"before_": before}),
         )
         return self._list(waiting, sort=FlowRunSort.EXPECTED_START_TIME_ASC)
 

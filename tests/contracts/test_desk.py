@@ -83,7 +83,7 @@ def test_a_delivery_is_stored_once_byte_for_byte(inbox: Inbox):
     assert inbox.store(**given) is False
     assert inbox.store(**{**given, "repository": "a/c"}) is True
     waiting = inbox.waiting()
-    assert [(d.body, d.headers, d.status) for d in waiting][0] == (body, {"x-y": "z"}, "waiting")
+    assert (waiting[0].body, waiting[0].headers, waiting[0].status) == (body, {"x-y": "z"}, "waiting")
     assert len(waiting) == 2
 
 

@@ -21,9 +21,7 @@ SHOWN = Shown(
     requester="bob",
     commits=(
         Commit("9b1d3c7e" + "0" * 32, "Bob Doe", "bob@example.org", "Search articles by title too"),
-        Commit(
-            "77aa0c12" + "0" * 32, "Eve | Roe", "eve@example.org", "[x](http://example.org) <b>bold</b>\nmore"
-        ),
+        Commit("77aa0c12" + "0" * 32, "Eve | Roe", "eve@example.org", "[x](http://example.org) <b>bold</b>\nmore"),
     ),
     configuration=(Difference("service.environment.PAGE_SIZE", "20", "50"),),
     migrations=("0004_article_title_index.sql",),

@@ -360,7 +360,7 @@ def resolved_tolerance(tolerance: float, *, variance: float, width: float) -> fl
 
 
 def percentile_s(buckets: Sequence[int], bounds_s: tuple[float, ...], *, share: float) -> float:
-    """The latency that this share of the answers do not exceed, placed within its bucket by proportion (logarithmic)."""
+    """The latency that this share of the answers do not exceed, placed within its bucket by log proportion."""
     needed = share * sum(buckets)
     seen = 0
     for number, middle in zip(buckets, log_middles(bounds_s), strict=True):

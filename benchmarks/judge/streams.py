@@ -2,8 +2,8 @@
 
 Arrivals are Poisson with a daily swing and an AR(1) factor that both arms share. Latencies come from a family's
 distribution, moved by an AR(1) noise of each arm's own and by a cold start of the canary. Errors come at a base rate
-times a slow AR(1) factor that both share and a quick gamma factor of each arm's own, so that they cluster. What a balancer would have counted
-per second is drawn directly: requests, failures, and a histogram of 24 buckets.
+times a slow AR(1) factor that both share and a quick gamma factor of each arm's own, so that they cluster. What a
+balancer would have counted per second is drawn directly: requests, failures, and a histogram of 24 buckets.
 """
 
 import math

@@ -27,8 +27,8 @@ TEXTS: dict[str, tuple[str, str]] = {
         "在线版本:{live_ratio})。",
     ),
     "judgement.errors": (
-        "The new release fails {canary_ratio} of its requests ({canary_failures} of {canary_requests}), the live release "
-        "beside it {live_ratio}.",
+        "The new release fails {canary_ratio} of its requests ({canary_failures} of {canary_requests}), the live "
+        "release beside it {live_ratio}.",
         "新版本有 {canary_ratio} 的请求失败({canary_requests} 个中 {canary_failures} 个),同时在线版本为 {live_ratio}。",
     ),
     "judgement.latency": (

@@ -1,5 +1,6 @@
 """`slipway demo`: the whole journey for real, unattended; `slipway demo code` plays the authenticator."""
 
+import signal
 import sys
 import time
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="See the whole journey for real: push, release, approval, canary, rollback, under traffic.")
 
-RATE = 80.0
+RATE = 60.0
 
 
 @app.callback(invoke_without_command=True)
@@ -62,6 +63,7 @@ def play(*, by_hand: bool, rate: float) -> int:
     summary = Summary(started_at=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
     timeline = Timeline()
     begun = time.monotonic()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended by a program, too, it keeps what it found so far
     try:
         _bring_up_and_play(timeline, summary, folder, by_hand=by_hand, rate=rate)
         summary.passed = bool(summary.claims) and all(summary.claims.values())

@@ -44,6 +44,7 @@ class Stage:
     seen: list[Entry] = field(default_factory=list[Entry])
     _question: Question | None = None
     _is_asked: bool = False
+    _shares: dict[str, str] = field(default_factory=dict[str, str])
 
     def wait_for(
         self,
@@ -97,14 +98,25 @@ class Stage:
         for entry in self.world.ledger.entries(application=self.application, after=self.after):
             self.after = entry.seq
             self.seen.append(entry)
-            told = tell_entry(entry, language=self.world.language)
-            if told is not None:
-                self.timeline.tell(told.key, mark=told.mark, **told.values)
+            self._tell(entry)
             self._take_question(entry)
         if self.visitors is not None:
             self._count(self.visitors)
         if self._question is not None and not self._is_asked:
             self._is_asked = self.answerer.answer(self._question)
+
+    def _tell(self, entry: Entry) -> None:
+        names = {digest: name for name, digest in self.summary.releases.items()}
+        told = tell_entry(entry, language=self.world.language, names=names)
+        if told is None:
+            return
+        if told.key == "shifted":
+            # shares are also set anew where only a release without one is taken out: nothing that a visitor sees
+            site, shares = told.values["site"], told.values["shares"]
+            if self._shares.get(site) == shares:
+                return
+            self._shares[site] = shares
+        self.timeline.tell(told.key, mark=told.mark, **told.values)
 
     def _take_question(self, entry: Entry) -> None:
         if question := read_question(entry):

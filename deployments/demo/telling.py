@@ -3,7 +3,9 @@
 Pure: an entry in, a text's key and values out. What is not told here is in `slipway history`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from domain.catalogue import Language
@@ -11,6 +13,7 @@ from domain.ledger import Entry
 from domain.release import short
 from domain.verdict import Verdict, explain_judgement, read_judgement
 
+NOBODY: Mapping[str, str] = MappingProxyType({})
 MARKS_OF_VERDICTS = {Verdict.PASS: "ok", Verdict.FAIL: "bad", Verdict.UNCLEAR: "wait"}
 
 
@@ -23,8 +26,14 @@ class Told:
     values: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
-def tell_entry(entry: Entry, *, language: Language) -> Told | None:
-    """Put one entry into words; None for what the timeline leaves out."""
+def tell_entry(entry: Entry, *, language: Language, names: Mapping[str, str] = NOBODY) -> Told | None:
+    """Put one entry into words; None for what the timeline leaves out.
+
+    Args:
+        names: what the demo calls a release (`good`), by its digest.
+    """
+    if entry.kind == "traffic.shifted":
+        return _shifted(entry, {short(digest): name for digest, name in names.items()})
     teller = _TELLERS.get(entry.kind)
     return teller(entry, language) if teller else None
 
@@ -57,12 +66,17 @@ def _proven(entry: Entry, language: Language) -> Told | None:
     return Told("proven", "", {**values, "seconds": f"{seconds:.1f}"})
 
 
-def _shifted(entry: Entry, language: Language) -> Told | None:
+def _shifted(entry: Entry, names: Mapping[str, str]) -> Told | None:
+    """Who gets which share of a production site, the smaller share first: that is the one to watch."""
     if entry.event.environment != "production":
         return None
-    shares = {name: percent for name, percent in entry.data["shares"].items() if percent}
-    said = ", ".join(f"{name} {percent} %" for name, percent in shares.items())
+    shares = sorted((percent, digest) for digest, percent in entry.data["shares"].items() if percent)
+    said = ", ".join(f"{percent} % {digest}{_called(names.get(digest, ''))}" for percent, digest in shares)
     return Told("shifted", "", {"site": entry.event.site, "shares": said or "–"})
+
+
+def _called(name: str) -> str:
+    return f" ({name})" if name else ""
 
 
 def _judged(entry: Entry, language: Language) -> Told:
@@ -123,7 +137,6 @@ _TELLERS = {
     "ci.failed": _red,
     "release.pinned": _pinned,
     "proof.given": _proven,
-    "traffic.shifted": _shifted,
     "verdict.given": _judged,
     "rollout.completed": _completed,
     "rollout.rolled_back": _rolled_back,

@@ -63,6 +63,12 @@ def test_each_of_these_becomes_a_line(told: Entry, language: Any):
     assert say(f"demo.{line.key}", language=language, **line.values)
 
 
+def test_shares_name_the_smaller_one_first_and_what_the_demo_calls_it():
+    shifted = next(one for one in TOLD if one.kind == "traffic.shifted")
+    line = tell_entry(shifted, language="en", names={RELEASE: "good"})
+    assert line is not None and line.values["shares"] == "10 % abababababab (good), 90 % cdcdcdcdcdcd"
+
+
 def test_a_verdict_says_its_figures():
     line = tell_entry(next(one for one in TOLD if one.kind == "verdict.given"), language="en")
     assert line is not None and line.mark == "bad"

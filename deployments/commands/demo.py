@@ -97,7 +97,7 @@ def _bring_up_and_play(timeline: "Timeline", summary: "Summary", folder: Path, *
     from deployments.demo.story import Options, run_demo
 
     with timeline:
-        run_demo(open_world(), installation, timeline, Options(by_hand=by_hand, rate=rate, folder=folder), summary)
+        run_demo(open_world(), timeline, Options(by_hand=by_hand, rate=rate, folder=folder), summary)
 
 
 def _close(timeline: "Timeline", summary: "Summary", folder: Path) -> None:

@@ -12,14 +12,13 @@ from pathlib import Path
 from uuid import uuid4
 
 from blocks.forge_local import LocalForge
-from blocks.installation import Installation
 from blocks.world import World
 from deployments.demo import commits
 from deployments.demo.commits import Pushed
 from deployments.demo.counting import count_harm, count_sent, failed_outside, percentile
 from deployments.demo.gate import Answerer, ApiAnswerer, PersonAnswerer
 from deployments.demo.people import People
-from deployments.demo.registering import FORGE, REPOSITORY, ensure_application
+from deployments.demo.registering import REPOSITORY, ensure_application
 from deployments.demo.settling import settle
 from deployments.demo.stage import DemoFailedError, Stage
 from deployments.demo.summary import Summary
@@ -53,7 +52,7 @@ class Options:
     folder: Path
 
 
-def run_demo(world: World, installation: Installation, timeline: Timeline, options: Options, summary: Summary) -> None:
+def run_demo(world: World, timeline: Timeline, options: Options, summary: Summary) -> None:
     """Play all acts on a stack that is up.
 
     Effect: everything that three pushes and a rollback do; the summary is filled as far as it gets.
@@ -66,9 +65,8 @@ def run_demo(world: World, installation: Installation, timeline: Timeline, optio
     administrator = people.ensure(world.approvers, ADMINISTRATOR, "administrator")
     forge = LocalForge(bare=options.folder / f"{APPLICATION}.git", work=options.folder / "work")
     forge.ensure()
-    secret = ensure_application(world, APPLICATION, url=str(forge.bare))
-    door = f"http://127.0.0.1:{installation.ports['door']}/webhooks/{FORGE}/{REPOSITORY}"
-    forge.install_hook(HOOK, url=door, secret=secret, repository=REPOSITORY)
+    address, secret = ensure_application(world, APPLICATION, url=str(forge.bare))
+    forge.install_hook(HOOK, url=address, secret=secret, repository=REPOSITORY)
     settle(world, APPLICATION, tell=lambda count: timeline.tell("settling", mark="wait", count=count))
     answerer: Answerer = PersonAnswerer(timeline, approver) if options.by_hand else ApiAnswerer(world, people, approver)
     newest = world.ledger.entries(newest_first=True, limit=1)

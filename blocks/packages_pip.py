@@ -98,8 +98,10 @@ class PipPackages:
         with tempfile.TemporaryDirectory(prefix="slipway-lock-") as folder:
             requirements = Path(folder) / "lock.txt"
             requirements.write_text(lock.text)
-            command = [sys.executable, "-m", "pip", "--python", str(python), *arguments, "--quiet", "--no-deps"]
-            command += ["--require-hashes", "--only-binary", ":all:", "--requirement", str(requirements)]
+            # as the builds themselves: what serves on the same machine comes first
+            command = ["nice", "-n", "10", sys.executable, "-m", "pip", "--python", str(python), *arguments]
+            command += ["--quiet", "--no-deps", "--require-hashes", "--only-binary", ":all:"]
+            command += ["--requirement", str(requirements)]
             try:
                 done = subprocess.run(
                     command,

@@ -109,7 +109,7 @@ def test_an_environment_has_exactly_the_locked_packages(pip: PipPackages, lock: 
     program = (
         "import alpha, beta, importlib.metadata as m; print(alpha.version, sorted(d.name for d in m.distributions()))"
     )
-    done = subprocess.run([str(python), "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run([str(python), "-I", "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "1.0 ['alpha', 'beta']"
 
 

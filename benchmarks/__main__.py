@@ -1,0 +1,30 @@
+"""Run every benchmark, one after the other: `python -m benchmarks [NAME ...] [--full]`; NAME is a folder here.
+
+Ratios between two things run in turn in one run; figures of a noisy machine mean nothing alone.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+NAMES = sorted(path.parent.name for path in HERE.glob("*/__main__.py"))
+
+
+def main() -> None:
+    wanted = [word for word in sys.argv[1:] if not word.startswith("-")]
+    switches = [word for word in sys.argv[1:] if word.startswith("-")]
+    unknown = sorted(set(wanted) - set(NAMES))
+    if unknown:
+        sys.exit(f"No benchmark named {', '.join(unknown)}. There are: {', '.join(NAMES)}.")
+    failed = []
+    for name in wanted or NAMES:
+        print(f"\n# {name}\n", flush=True)
+        if subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *switches], check=False).returncode:
+            failed.append(name)
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -28,7 +28,7 @@ class MemoryImages:
             for path in sorted(directory.rglob("*"))
             if path.is_file()
         }
-        digest = f"sha256:{digest_of([files, dict(build_arguments)])}"
+        digest = f"sha256:{digest_of([dockerfile, files, dict(build_arguments)])}"
         image = Image(repository=repository, digest=digest)
         self.built.append(image)
         return image

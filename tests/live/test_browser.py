@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 from browser import Browser, open_browser
-from journey import Journey
+from journey import Journey, Visitors
 from running_stack import RunningStack
-from selenium.webdriver.common.by import By
 
 from domain.release import short
 
@@ -51,6 +50,6 @@ def test_a_person_reads_the_form_fills_it_in_and_the_release_goes_live(
     browser.click("//*[@role='dialog']//button[normalize-space()='Resume']")
     granted = journey.wait("approval.granted", release=release, limit_s=60)
     assert (granted.event.actor, granted.data["comment"]) == ("ann", "looked at it in the browser")
-    journey.wait("site.switched", release=release, environment="production")
-    browser.driver.refresh()
-    assert browser.driver.find_element(By.TAG_NAME, "body").text
+    with Visitors(journey.stack.installation.ports["entry-production-alpha"]).visiting():
+        assert journey.wait_end(run)["type"] == "COMPLETED"
+    assert journey.is_wholly_on(release)

@@ -45,9 +45,8 @@ def pair(stack: RunningStack) -> Generator[Pair]:
     journey = Journey(stack, folder)
     watch = {"steps": "[{ weight_percent = 20, watch_s = 15 }]"}
     releases = tuple(journey.deliver(f"kills {letter}", settings=watch) for letter in "ab")
-    first = journey.approve(releases[0])
-    journey.wait("rollout.completed", release=releases[0], environment="production")
-    journey.wait_end(first)
+    with Visitors(stack.installation.ports["entry-production-alpha"]).visiting():
+        assert journey.wait_end(journey.approve(releases[0]))["type"] == "COMPLETED"
     journey.approve(releases[1], decision="reject")
     yield Pair(journey, (releases[0], releases[1]))
     shutil.rmtree(folder)

@@ -29,6 +29,18 @@ _COMPLETE = ".complete"
 _UNUSED_DAYS_MAX = 30
 # pip's words when the answer will be the same next time; anything else (network, registry) is worth asking again
 _FINAL_WORDS = ("No matching distribution", "DO NOT MATCH", "Could not find a version", "not a supported wheel")
+# Settings of a person's pip that would change what is installed, or where.
+_OURS_TO_SAY = {
+    "PIP_TARGET",
+    "PIP_PREFIX",
+    "PIP_ROOT",
+    "PIP_PYTHON",
+    "PIP_CONSTRAINT",
+    "PIP_REQUIREMENT",
+    "PIP_NO_BINARY",
+    "PIP_NO_DEPS",
+    "PIP_DRY_RUN",
+}
 _TAG_OF = (
     "import sys, sysconfig, platform; print(platform.python_implementation(), sys.version, sysconfig.get_platform())"
 )
@@ -127,7 +139,8 @@ class PipPackages:
             "PIP_REQUIRE_VIRTUALENV": "0",
             "PIP_USER": "0",
         }
-        return clean_environment({**self.variables, **ours, **quiet})
+        passed = {name: value for name, value in self.variables.items() if name not in _OURS_TO_SAY}
+        return clean_environment({**passed, **ours, **quiet})
 
     @contextmanager
     def _kept(self, kind: str, lock: Lock) -> Generator[tuple[Path, bool]]:

@@ -72,7 +72,7 @@ def ci(
             return Failed(message=building.cause[:1000])
         release = building.release(manifest)
         cd_run = start_cd(building.run, application, release, requester)
-    except SlipwayError as exc:
+    except (SlipwayError, OSError) as exc:  # OSError: a full disk, above all
         building.end_red(str(exc))
         return Failed(message=str(exc)[:1000])
     building.end_green(release, cd_run)

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,9 +80,3 @@ class Repository:
 
     def blob(self, content: str) -> str:
         return self.git("hash-object", "-w", "--stdin", stdin=content.encode())
-
-
-def make_folder() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="slipway-test-", dir="/tmp"))
-    folder.chmod(0o755)
-    return folder

@@ -64,7 +64,12 @@ def lock(registry: Path) -> Lock:
 def pip(open_tmp: Path, open_tmp_root: Path, registry: Path, users: Users) -> PipPackages:
     python = find_python(users.build, copy_to=open_tmp_root / "binaries" / "python")
     (open_tmp / "cache").mkdir()
-    variables = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(registry)}
+    variables = {
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(registry),
+        "PIP_TARGET": "/nowhere",
+        "PIP_NO_BINARY": ":all:",
+    }
     return PipPackages(folder=open_tmp / "cache", python=python, variables=variables)
 
 

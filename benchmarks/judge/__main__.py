@@ -27,7 +27,7 @@ NOTHING_WRONG = [
 BAD = {
     "latency +20 %": ("latency", 1.2, 0.0),
     "latency +50 %": ("latency", 1.5, 0.0),
-    "3 % of requests × 4": ("tail", 4.0, 0.0),
+    "3 % of requests × 4": ("tail", 0.03, 0.0),
     "errors × 2": ("errors", 2.0, 0.0),
     "errors × 5": ("errors", 5.0, 0.0),
     "outage": ("outage", 1.0, 0.0),

@@ -149,7 +149,7 @@ class ObjectivesPart(_Part):
     error_ratio_max: Annotated[float, Field(gt=0, lt=1)] = 0.05
     error_ratio_min_excess: Annotated[float, Field(ge=0, lt=1)] = 0.005
     latency_p99_s_max: Annotated[float, Field(gt=0)] = 2.0
-    latency_ratio_tolerance: Annotated[float, Field(ge=1.01, le=10)] = 1.10
+    latency_ratio_tolerance: Annotated[float, Field(ge=1.01, le=10)] = 1.05
     warm_up_s: Annotated[int, Field(ge=0, le=600)] = 60
     requests_min: Annotated[int, Field(ge=1)] = 100
 

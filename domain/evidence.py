@@ -16,7 +16,7 @@ from operator import mul
 
 from domain.counts import Count, total
 
-EFFECTS: Mapping[float, float] = {1.5: 0.2, 2.0: 0.25, 3.0: 0.2, 5.0: 0.15, 10.0: 0.1, 30.0: 0.1}
+EFFECTS: Mapping[float, float] = {1.5: 0.25, 2.0: 0.3, 3.0: 0.2, 5.0: 0.12, 10.0: 0.08, 30.0: 0.05}
 """How many times the tolerated rate the bad rate may be, and how likely: the alternatives that are averaged over."""
 
 OUTAGE_RATIO = 0.5
@@ -29,6 +29,9 @@ CLUSTERING_BELIEVED = 6
 
 SPLIT_WEIGHT = 1.0
 """How much a group of stretches must tell (variance of its score) before it is compared with its neighbour."""
+
+DISPERSION_BORNE = 1.2
+"""So much unevenness the margins of an e-process bear (measured: benchmarks/judge); only more than that counts."""
 
 DISPERSION_GROUPS_MIN = 5
 DISPERSION_BELIEVED = 6
@@ -92,7 +95,7 @@ def rate_evidence(
         of_event = math.log(effect)
         for index, k1, k, base, n0 in telling:
             gains[index] = k1 * of_event + k * math.log((base + n0) / (base * effect + n0))
-        logs.append(math.log(weight) + _any_onset(gains, dispersion))
+        logs.append(math.log(weight) + _any_onset(gains, max(1.0, dispersion / DISPERSION_BORNE)))
     return _log_sum(logs)
 
 
@@ -116,9 +119,9 @@ def _log_sum(logs: Sequence[float]) -> float:
     return top + math.log(sum(math.exp(value - top) for value in logs)) if top > -math.inf else top
 
 
-def log_mean_of(logs: Sequence[float]) -> float:
-    """The logarithm of the mean of the numbers whose logarithms these are: one evidence from several."""
-    return _log_sum(logs) - math.log(len(logs))
+def log_mean_of(logs: Sequence[float], *, weights: Sequence[float]) -> float:
+    """The logarithm of the weighted mean of the numbers whose logarithms these are: one evidence from several."""
+    return _log_sum([value + math.log(weight) for value, weight in zip(logs, weights, strict=True)])
 
 
 def _rate_gain(n1: int, k1: int, n0: int, k0: int, tolerance: float, effect: float) -> float:

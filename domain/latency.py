@@ -19,10 +19,10 @@ BLOCK_S_MAX = 5.0
 BLOCK_S_MIN = 2.0
 TAIL_TOLERANCE = 1.25
 
-TAIL_BOUNDS = (0.45, 1.0, 1.5)
-"""Where answers count as slow, as multiples of the live release's 99th percentile."""
+TAIL_BOUNDS = {0.45: 0.1, 1.0: 0.45, 1.5: 0.45}
+"""Where answers count as slow, as multiples of the live release's 99th percentile, and how much each weighs."""
 
-TAIL_BELIEFS = {1.5: 0.25, 2.0: 0.25, 3.0: 0.2, 5.0: 0.15, 10.0: 0.1, 30.0: 0.05}
+TAIL_BELIEFS = {1.5: 0.2, 2.0: 0.25, 3.0: 0.25, 5.0: 0.15, 10.0: 0.1, 30.0: 0.05}
 
 LATENCY_EXCESS_S_MIN = 0.002
 """Nobody is harmed by less, whatever the ratio: a service that answers in 5 ms is not rolled back for 1 ms."""
@@ -128,7 +128,7 @@ class Latency:
             return Finding("tail", None, {})
         percentile_s = ev.percentile_s(known, self.bounds_s, share=0.99)
         tails = [self._tail(_nearest(self.bounds_s, percentile_s * at), blocks) for at in TAIL_BOUNDS]
-        evidence = ev.log_mean_of([tail.evidence for tail in tails])
+        evidence = ev.log_mean_of([tail.evidence for tail in tails], weights=list(TAIL_BOUNDS.values()))
         worst = max(tails, key=lambda tail: tail.evidence)
         failing = evidence >= threshold(alpha)
         shown = worst.counts[ev.strongest_since(worst.counts, tolerance=worst.tolerance) if failing else 0 :]

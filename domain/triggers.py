@@ -57,9 +57,9 @@ def _is_long(stretch_s: float) -> bool:
 
 
 def _lasts(since: Sequence[Count]) -> bool:
-    """Whether it also looks like an outage without the worst stretch: one burst of failures is none."""
+    """Whether it also looks like an outage without the two worst stretches: a burst of failures is none."""
     gains = sorted(ev.outage_gain(n1, k1, usual=ev.OUTAGE_RATIO_USUAL) for n1, k1, _, _ in since)
-    return sum(gains[:-1]) > ev.OUTAGE_THRESHOLD / 3
+    return sum(gains[:-2]) > ev.OUTAGE_THRESHOLD / 3
 
 
 def find_errors(counts: Sequence[Count], *, objectives: ObjectivesPart, alpha: float, stretch_s: float) -> Finding:
@@ -73,18 +73,18 @@ def find_errors(counts: Sequence[Count], *, objectives: ObjectivesPart, alpha: f
         shown = total(since)
         unevenness = max(unevenness, ev.clustering([(n1, k1) for n1, k1, _, _ in since]))
         evidence = ev.rate_evidence(counts, tolerance=ERROR_TOLERANCE, dispersion=unevenness)
-        rest = [] if _is_long(stretch_s) else ev.without_worst(counts, tolerance=ERROR_TOLERANCE)
         failing = (
             excess(shown) >= objectives.error_ratio_min_excess
             and evidence >= threshold(alpha)
-            and (not rest or _still_speaks(rest, dispersion=unevenness, alpha=alpha))
+            and (_is_long(stretch_s) or _still_speaks(counts, dispersion=unevenness, alpha=alpha))
         )
     figures = numbers(evidence=evidence, threshold=threshold(alpha), unevenness=unevenness)
     return Finding("errors", Verdict.FAIL if failing else None, count_numbers(shown) | figures)
 
 
-def _still_speaks(rest: Sequence[Count], *, dispersion: float, alpha: float) -> bool:
+def _still_speaks(counts: Sequence[Count], *, dispersion: float, alpha: float) -> bool:
     """Whether most of the evidence is there without the worst stretch: one cluster must not decide."""
+    rest = ev.without_worst(counts, tolerance=ERROR_TOLERANCE)
     return ev.rate_evidence(rest, tolerance=ERROR_TOLERANCE, dispersion=dispersion) >= 0.6 * threshold(alpha)
 
 

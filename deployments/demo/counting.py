@@ -4,11 +4,13 @@ Pure: answers in, numbers out. An answer that failed counts against the bad rele
 bad release gave it; everything else that failed counts as *outside*, whoever is to blame.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-SLOW_FACTOR = 2.0
-"""How many times the live release's 99th percentile an answer may take before its visitor counts as harmed."""
+SLOW_MS = 100.0
+"""How much longer than the other releases' median for the same kind of request an answer may take before its visitor
+counts as harmed: what a person notices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +69,9 @@ def count_harm(answers: Sequence[Answer], *, bad: str, primary: str) -> Harm:
     if not by_bad:
         return Harm()
     first_at, last_at = min(answer.at for answer in by_bad), max(answer.at for answer in by_bad)
-    beside = [
-        answer.ms
-        for answer in answers
-        if answer.release != bad and not answer.is_failed and first_at <= answer.at <= last_at
-    ]
-    slow_ms = SLOW_FACTOR * percentile(beside, 0.99) if beside else float("inf")
+    usual_ms = _usual_ms([one for one in answers if one.release != bad and first_at <= one.at <= last_at])
     failed = sum(1 for answer in by_bad if answer.is_failed)
-    slow = sum(1 for answer in by_bad if not answer.is_failed and answer.ms > slow_ms)
+    slow = sum(1 for one in by_bad if not one.is_failed and one.ms > usual_ms.get(one.what, math.inf) + SLOW_MS)
     on_primary = [answer.at for answer in by_bad if answer.site == primary]
     return Harm(
         requests=len(by_bad),
@@ -84,6 +81,15 @@ def count_harm(answers: Sequence[Answer], *, bad: str, primary: str) -> Harm:
         first_at=min(on_primary, default=first_at),
         last_at=last_at,
     )
+
+
+def _usual_ms(answers: Iterable[Answer]) -> dict[str, float]:
+    """The median of good answers, by kind of request."""
+    by_kind: dict[str, list[float]] = {}
+    for answer in answers:
+        if not answer.is_failed:
+            by_kind.setdefault(answer.what, []).append(answer.ms)
+    return {what: percentile(values, 0.5) for what, values in by_kind.items()}
 
 
 def percentile(values: Sequence[float], share: float) -> float:

@@ -1,5 +1,8 @@
 """Take the stack down: people's runs first, then the servers, then whatever is left. State stays."""
 
+import shutil
+from contextlib import suppress
+
 from blocks.installation import Installation
 from blocks.processes import Member, end_all, stack_members, wait_gone
 from blocks.supervisor import Supervisor
@@ -30,7 +33,7 @@ def take_down(installation: Installation, progress: Progress) -> None:
             end_all(remaining, grace_s=_REST_GRACE_S)
             if left := stack_members(installation.state):
                 raise InvariantError(f"{_names(left)} still run. End them by hand: kill -9 <pid>.")
-    supervisor.socket.unlink(missing_ok=True)
+        _remove_sockets(installation)
 
 
 def _stop_parts(supervisor: Supervisor, installation: Installation, progress: Progress) -> None:
@@ -64,6 +67,17 @@ def _end_supervisor(supervisor: Supervisor) -> None:
     supervisor.shutdown()
     if not wait_gone(pid, limit_s=_SUPERVISOR_LIMIT_S):
         raise TransientError(f"supervisor (pid {pid}) does not end. See {supervisor.log}.")
+
+
+def _remove_sockets(installation: Installation) -> None:
+    """Leave no folder of ours outside of the state; what is not ours in it stays."""
+    sockets = installation.sockets
+    for name in ("postgres", "s3"):
+        shutil.rmtree(sockets / name, ignore_errors=True)
+    with suppress(OSError):  # somebody else's files, or gone already
+        for path in sockets.glob("supervisor.sock*"):
+            path.unlink()
+        sockets.rmdir()
 
 
 def _names(members: list[Member]) -> str:

@@ -75,6 +75,10 @@ class EmbeddedWorld:
     def _session(self) -> PostgresSession:
         return ledger_session(self.installation)
 
+    def close(self) -> None:
+        """Close what is open; it opens again when it is used again."""
+        self._session.close()
+
     @cached_property
     def _seal(self) -> Seal:
         return Seal(read_secret(SEAL_SECRET, state=self.installation.state))

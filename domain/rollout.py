@@ -49,19 +49,27 @@ def live_release(entries: Sequence[Entry]) -> str:
 
 
 def previous_release(entries: Sequence[Entry], *, live: str, blocked: frozenset[str]) -> str:
-    """Say which release a rollback without a name goes back to.
+    """Say which release a rollback without a name goes back to: the one before the live one.
 
-    The newest one, other than the live one, that the environment was wholly on and that is not blocked.
+    What was left by a rollback is not gone back to: after B was left for A, the way back from A, or from what came after
+    it, is never B.
 
     Args:
         entries: those of `SETTLING_KINDS` for one application and environment, oldest first.
 
     Raises:
-        RefusedError: where there is none.
+        RefusedError: where there is none that is not blocked.
     """
-    for entry in reversed(entries):
-        if entry.kind == "rollout.completed" and entry.event.release != live and entry.event.release not in blocked:
-            return entry.event.release
+    path: list[str] = []
+    for entry in entries:
+        release = entry.event.release
+        if entry.kind == "rollout.completed" and path[-1:] != [release]:
+            path.append(release)
+        elif entry.kind == "rollback.completed":
+            path = path[: len(path) - path[::-1].index(release)] if release in path else [*path, release]
+    for release in reversed(path):
+        if release != live and release not in blocked:
+            return release
     raise RefusedError("There is no earlier release to go back to. Push a corrected commit instead.")
 
 

@@ -163,7 +163,8 @@ def measure_rollouts(stack: RunningStack, journey: Journey, rollouts: int) -> No
             full = journey.entries("site.switched", run=run, environment="production")[0]
             deploys.append(full.at.timestamp() - clicked - 8)
         for _ in range(max(2, rollouts // 4)):
-            backs.append(_time_rollback(journey))
+            live = journey.entries("site.switched", environment="production")[0].event.release
+            backs.append(_time_rollback(journey, next(release for release in releases if release != live)))
     answers = visitors.answers + beside.answers
     lost = sum(count for (_, status), count in answers.items() if status != 200)
     say("click → full share on both sites, without the watch", spread(deploys))
@@ -172,7 +173,7 @@ def measure_rollouts(stack: RunningStack, journey: Journey, rollouts: int) -> No
     say("failed in Traefik's log", str(_failed_in_traefiks_log(stack)))
 
 
-def _time_rollback(journey: Journey) -> float:
+def _time_rollback(journey: Journey, release: str) -> float:
     given = journey.code("ann")
     deployment = journey.stack.prefect("GET", "/deployments/name/rollback/rollback")["id"]
     parameters = {
@@ -181,6 +182,7 @@ def _time_rollback(journey: Journey) -> float:
         "reason": "measured",
         "administrator": "ann",
         "code": given,
+        "release": release,
     }
     clicked = time.time()
     run = journey.stack.prefect("POST", f"/deployments/{deployment}/create_flow_run", json={"parameters": parameters})[

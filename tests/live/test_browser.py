@@ -19,7 +19,9 @@ MENU = "//button[@aria-haspopup='menu'][@aria-label='Open menu' or .//*[text()='
 @pytest.fixture
 def journey(stack: RunningStack) -> Generator[Journey]:
     folder = Path(tempfile.mkdtemp(prefix="slipway-browser-journey-"))
-    yield Journey(stack, folder)
+    journey = Journey(stack, folder)
+    yield journey
+    journey.world.close()
     shutil.rmtree(folder)
 
 

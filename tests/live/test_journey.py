@@ -18,7 +18,9 @@ pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 @pytest.fixture(scope="module")
 def journey(stack: RunningStack) -> Generator[Journey]:
     folder = Path(tempfile.mkdtemp(prefix="slipway-journey-"))
-    yield Journey(stack, folder)
+    journey = Journey(stack, folder)
+    yield journey
+    journey.world.close()
     shutil.rmtree(folder)
 
 

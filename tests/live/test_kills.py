@@ -49,6 +49,7 @@ def pair(stack: RunningStack) -> Generator[Pair]:
         assert journey.wait_end(journey.approve(releases[0]))["type"] == "COMPLETED"
     journey.approve(releases[1], decision="reject")
     yield Pair(journey, (releases[0], releases[1]))
+    journey.world.close()
     shutil.rmtree(folder)
 
 

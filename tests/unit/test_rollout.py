@@ -66,6 +66,14 @@ def test_previous_is_the_newest_other_release_that_was_wholly_live_and_is_not_bl
         previous_release(entries, live="c", blocked=frozenset({"a", "b"}))
 
 
+def test_what_a_rollback_left_is_never_gone_back_to():
+    story = [("rollout.completed", release, {}) for release in "abc"] + [("rollback.completed", "b", {})]
+    entries = ledger_of(*story).entries()
+    assert previous_release(entries, live="b", blocked=frozenset()) == "a"
+    later = ledger_of(*story, ("rollout.completed", "d", {})).entries()
+    assert previous_release(later, live="d", blocked=frozenset()) == "b"
+
+
 def test_a_blocked_digest_is_refused_until_it_is_unblocked():
     story = [("digest.blocked", "a", {"reason": "too slow"}), ("digest.blocked", "b", {"reason": "bad"})]
     blocked = blocked_releases(ledger_of(*story, ("digest.unblocked", "b", {})).entries())

@@ -23,7 +23,7 @@ def slices(canary: Sequence[Window], live: Sequence[Window]) -> list[Count]:
     for arm in (canary, live):
         requests, failures = [0] * size, [0] * size
         for window in arm:
-            index = _slice_of(window) - first
+            index = int((window.start_s + window.end_s) / 2 // SLICE_S) - first
             requests[index] += window.requests
             failures[index] += window.failures
         columns += [requests, failures]
@@ -53,7 +53,7 @@ def total(counts: Sequence[Count]) -> Count:
     """Add all stretches up."""
     if not counts:
         return (0, 0, 0, 0)
-    n1, k1, n0, k0 = (sum(column) for column in zip(*counts, strict=True))
+    n1, k1, n0, k0 = map(sum, zip(*counts, strict=True))
     return (n1, k1, n0, k0)
 
 

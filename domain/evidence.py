@@ -10,8 +10,8 @@ onsets); Lai 1976 (mixtures over effects). docs/explanation/how-releases-are-jud
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from itertools import pairwise
+from functools import cache, lru_cache
+from itertools import accumulate, count, pairwise
 from operator import mul
 
 from domain.counts import Count, total
@@ -23,6 +23,8 @@ OUTAGE_RATIO = 0.5
 OUTAGE_RATIO_USUAL = 0.05
 OUTAGE_THRESHOLD = math.log(1000)
 OUTAGE_FAILURES_MIN = 5
+
+SHARE_ONSET_EVERY = 5
 
 CLUSTERING_GROUP = 5
 CLUSTERING_BELIEVED = 6
@@ -58,10 +60,11 @@ def onset_weight(index: int) -> float:
     return 0.15 / 64 / 4**level
 
 
-@cache
-def onset_log_weight(index: int) -> float:
-    """The logarithm of `onset_weight`."""
-    return math.log(onset_weight(index))
+@lru_cache(maxsize=2048)
+def _onset_log_weights(count: int) -> tuple[tuple[float, ...], float]:
+    """The logarithms of the first weights, and of what is left for later onsets."""
+    weights = [onset_weight(index) for index in range(count)]
+    return tuple(map(math.log, weights)), _log(1.0 - sum(weights))
 
 
 def rate_evidence(
@@ -89,13 +92,15 @@ def rate_evidence(
         for index, (n1, k1, n0, k0) in enumerate(groups)
         if n1 and n0 and (k1 or k0)
     ]
-    logs = [_log(1.0 - sum(map(onset_weight, range(len(groups)))))]
+    weights, unspent = _onset_log_weights(len(groups))
+    scale = 1.0 / max(1.0, dispersion / DISPERSION_BORNE)
+    logs = [unspent]
     for effect, weight in beliefs.items():
         gains = [0.0] * len(groups)
         of_event = math.log(effect)
         for index, k1, k, base, n0 in telling:
-            gains[index] = k1 * of_event + k * math.log((base + n0) / (base * effect + n0))
-        logs.append(math.log(weight) + _any_onset(gains, max(1.0, dispersion / DISPERSION_BORNE)))
+            gains[index] = scale * (k1 * of_event + k * math.log((base + n0) / (base * effect + n0)))
+        logs.append(math.log(weight) + _any_onset(gains, weights))
     return _log_sum(logs)
 
 
@@ -103,20 +108,16 @@ def _log(value: float) -> float:
     return math.log(value) if value > 0 else -700.0
 
 
-def _any_onset(gains: Sequence[float], dispersion: float) -> float:
+def _any_onset(gains: Sequence[float], weights: Sequence[float]) -> float:
     """The logarithm of the weighted mean, over all onsets, of the likelihood ratio from that onset on."""
-    total_gain = 0.0
-    logs: list[float] = []
-    for index in range(len(gains) - 1, -1, -1):
-        total_gain += gains[index] / dispersion
-        logs.append(onset_log_weight(index) + total_gain)
-    return _log_sum(logs)
+    ahead = accumulate(reversed(gains))
+    return _log_sum([weight + gain for weight, gain in zip(reversed(weights), ahead, strict=True)])
 
 
 def _log_sum(logs: Sequence[float]) -> float:
     """The logarithm of the sum of the numbers whose logarithms these are."""
     top = max(logs, default=-math.inf)
-    return top + math.log(sum(math.exp(value - top) for value in logs)) if top > -math.inf else top
+    return top + math.log(sum([math.exp(value - top) for value in logs])) if top > -math.inf else top
 
 
 def log_mean_of(logs: Sequence[float], *, weights: Sequence[float]) -> float:
@@ -144,9 +145,12 @@ def strongest_since(counts: Sequence[Count], *, tolerance: float) -> int:
 
 def without_worst(counts: Sequence[Count], *, tolerance: float) -> list[Count]:
     """Leave the one stretch out that speaks most against the canary: one cluster of failures must not decide."""
-    gains = [_rate_gain(*count, tolerance, 3.0) if count[0] and count[2] else 0.0 for count in counts]
-    worst = max(range(len(counts)), key=gains.__getitem__, default=-1)
-    return [count for index, count in enumerate(counts) if index != worst]
+    worst, worst_gain = 0, -math.inf
+    for index, (n1, k1, n0, k0) in enumerate(counts):
+        gain = _rate_gain(n1, k1, n0, k0, tolerance, 3.0) if k1 and n0 else 0.0
+        if gain > worst_gain:
+            worst, worst_gain = index, gain
+    return [*counts[:worst], *counts[worst + 1 :]]
 
 
 def split_dispersion(counts: Sequence[Count]) -> float:
@@ -175,15 +179,21 @@ def clustering(trials_events: Sequence[tuple[int, int]]) -> float:
     """How many events of one arm come at once, where independent ones would come alone: variance over mean, at least 1.
 
     Compared within groups of neighbouring stretches, so that a rate that drifts slowly does not count as clustering.
+
+    Args:
+        trials_events: requests and events per stretch, oldest first; each with at least one request.
     """
     squares = degrees = float(CLUSTERING_BELIEVED)
     for start in range(0, len(trials_events), CLUSTERING_GROUP):
         group = trials_events[start : start + CLUSTERING_GROUP]
-        trials = sum(n for n, _ in group)
-        events = sum(k for _, k in group)
+        trials = events = 0
+        for n, k in group:
+            trials += n
+            events += k
         if events:
-            squares += sum((k - n * events / trials) ** 2 / (n * events / trials) for n, k in group if n)
-            degrees += sum(1 for n, _ in group if n) - 1
+            share = events / trials
+            squares += sum([(k - n * share) ** 2 / (n * share) for n, k in group])
+            degrees += len(group) - 1
     return max(1.0, squares / degrees)
 
 
@@ -214,6 +224,8 @@ def outage_evidence(counts: Iterable[Count]) -> tuple[float, list[Count]]:
     recent_n0 = recent_k0 = 0.0
     for n1, k1, n0, k0 in counts:
         recent_n0, recent_k0 = recent_n0 * 0.7 + n0, recent_k0 * 0.7 + k0
+        if not k1 and not since:
+            continue
         live = max(recent_k0 / recent_n0 if recent_n0 else 0.0, k0 / n0 if n0 else 0.0)
         evidence += outage_gain(n1, k1, usual=max(OUTAGE_RATIO_USUAL, 2 * live))
         since.append((n1, k1, n0, k0))
@@ -231,13 +243,14 @@ def outage_gain(n: int, k: int, *, usual: float) -> float:
 
 def share_evidence(trials_events: Sequence[tuple[int, int]], *, limit: float, dispersion: float = 1.0) -> float:
     """Weigh whether the share of events exceeds `limit`, where there is nothing to compare with."""
-    logs: list[float] = []
+    weights, unspent = _onset_log_weights(-(-len(trials_events) // SHARE_ONSET_EVERY))
+    logs = [unspent]
     for effect, weight in EFFECTS.items():
         share = 1 - (1 - limit) / effect if limit * effect >= 1 else limit * effect
-        gains = [0.0] * -(-len(trials_events) // 5)
+        gains = [0.0] * len(weights)
         for index, (n, k) in enumerate(trials_events):
-            gains[index // 5] += _share_gain(n, k, limit, share)
-        logs.append(math.log(weight) + _any_onset(gains, dispersion))
+            gains[index // SHARE_ONSET_EVERY] += _share_gain(n, k, limit, share) / dispersion
+        logs.append(math.log(weight) + _any_onset(gains, weights))
     return _log_sum(logs)
 
 
@@ -261,17 +274,16 @@ def level_evidence(blocks: Sequence[Block], *, tolerance: float, noise: float) -
     """
     if len(blocks) < LEVEL_BLOCKS_MIN:
         return 0.0
-    score, information, unspent = 0.0, 0.0, 1.0
-    logs: list[float] = []
-    for index in range(len(blocks) - 1, -1, -1):
-        block = blocks[index]
-        weight = 1.0 / (block.variance + noise)
-        score += weight * (block.difference - tolerance)
-        information += weight
-        if len(blocks) - index >= LEVEL_BLOCKS_MIN:
-            logs.append(onset_log_weight(index) + _normal_evidence(score, information))
-            unspent -= onset_weight(index)
-    return _log_sum([*logs, _log(unspent)])
+    weights, _ = _onset_log_weights(len(blocks))
+    score, information = 0.0, 0.0
+    logs: list[float] = [_log(1.0 - sum(map(onset_weight, range(len(blocks) - LEVEL_BLOCKS_MIN + 1))))]
+    for left, block, weight in zip(count(1), reversed(blocks), reversed(weights), strict=False):
+        certainty = 1.0 / (block.variance + noise)
+        score += certainty * (block.difference - tolerance)
+        information += certainty
+        if left >= LEVEL_BLOCKS_MIN:
+            logs.append(weight + _normal_evidence(score, information))
+    return _log_sum(logs)
 
 
 def _normal_evidence(score: float, information: float) -> float:
@@ -299,23 +311,21 @@ def long_run_noise(blocks: Sequence[Block]) -> float:
     """
     believed = LEVEL_NOISE_BLOCKS * LEVEL_NOISE**2
     worst, size = 0.0, 1
-    while len(blocks) // size >= (3 if size == 1 else 6):
-        means = [_mean_block(blocks[start : start + size]) for start in range(0, len(blocks) - size + 1, size)]
+    means = [(block.difference, block.variance) for block in blocks]
+    while len(means) >= (3 if size == 1 else 6):
         squares = sorted(
-            (later.difference - earlier.difference) ** 2 / 2 - (later.variance + earlier.variance) / 2
-            for earlier, later in pairwise(means)
+            [
+                ((later - earlier) ** 2 - later_v - earlier_v) / 2
+                for (earlier, earlier_v), (later, later_v) in pairwise(means)
+            ]
         )[:-1]
-        excess = size * sum(squares)
-        worst = max(worst, (believed + max(0.0, excess)) / (LEVEL_NOISE_BLOCKS + len(squares)))
+        worst = max(worst, (believed + max(0.0, size * sum(squares))) / (LEVEL_NOISE_BLOCKS + len(squares)))
+        means = [
+            ((earlier + later) / 2, (earlier_v + later_v) / 4)
+            for (earlier, earlier_v), (later, later_v) in zip(means[::2], means[1::2], strict=False)
+        ]
         size *= 2
     return worst or LEVEL_NOISE**2
-
-
-def _mean_block(blocks: Sequence[Block]) -> Block:
-    count = len(blocks)
-    return Block(
-        sum(block.difference for block in blocks) / count, sum(block.variance for block in blocks) / count / count
-    )
 
 
 @cache

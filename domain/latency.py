@@ -183,9 +183,13 @@ def _blocks(
     arms: list[dict[int, list[tuple[int, ...]]]] = [{}, {}]
     for arm, windows in zip(arms, (canary, live), strict=True):
         for window in windows:
-            if window.start_s >= warm_s and window.buckets and window.bounds_s == bounds_s:
-                middle_s = (window.start_s + window.end_s) / 2
-                arm.setdefault(int((middle_s - warm_s) // block_s), []).append(window.buckets)
+            start_s, buckets = window.start_s, window.buckets
+            if start_s >= warm_s and buckets and window.bounds_s == bounds_s:
+                index = int(((start_s + window.end_s) / 2 - warm_s) // block_s)
+                if index in arm:
+                    arm[index].append(buckets)
+                else:
+                    arm[index] = [buckets]
     newest_s = max((windows[-1].end_s for windows in (canary, live) if windows), default=warm_s)
     finished = int((newest_s - warm_s + 0.25) // block_s)
     nothing = (0,) * len(bounds_s)

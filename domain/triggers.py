@@ -64,14 +64,14 @@ def _lasts(since: Sequence[Count]) -> bool:
 
 def find_errors(counts: Sequence[Count], *, objectives: ObjectivesPart, alpha: float, stretch_s: float) -> Finding:
     """More errors than the live release beside it: by a ratio, by a smallest excess, and not in one cluster only."""
-    unevenness = max(ev.split_dispersion(counts), ev.clustering([(n0, k0) for _, _, n0, k0 in counts]))
+    unevenness = max(ev.split_dispersion(counts), ev.clustering([(n0, k0) for _, _, n0, k0 in counts if n0]))
     evidence = ev.rate_evidence(counts, tolerance=ERROR_TOLERANCE, dispersion=unevenness)
     shown = total(counts)
     failing = False
     if evidence >= threshold(alpha):
         since = counts[ev.strongest_since(counts, tolerance=ERROR_TOLERANCE) :]
         shown = total(since)
-        unevenness = max(unevenness, ev.clustering([(n1, k1) for n1, k1, _, _ in since]))
+        unevenness = max(unevenness, ev.clustering([(n1, k1) for n1, k1, _, _ in since if n1]))
         evidence = ev.rate_evidence(counts, tolerance=ERROR_TOLERANCE, dispersion=unevenness)
         failing = (
             excess(shown) >= objectives.error_ratio_min_excess
@@ -93,7 +93,7 @@ def find_error_rise(
 ) -> Finding:
     """More errors than the objective allows, or than a strong rise from before: nothing runs beside it."""
     before_n, before_k, _, _ = total(before)
-    arm = [(n, k) for n, k, _, _ in counts]
+    arm = [(n, k) for n, k, _, _ in counts if n]
     limit = _error_limit(before_n, before_k, objectives=objectives)
     unevenness = ev.clustering(arm)
     evidence = ev.share_evidence(arm, limit=limit, dispersion=unevenness)
@@ -145,7 +145,7 @@ def find_slow(
         sum(column) for column in zip((0, 0), *(_slow(window, bound_s) for window in before), strict=True)
     )
     limit = min(0.5, max(SLOW_SHARE, ALONE_RISE * (ratio(before_k, before_n) or 0.0)))
-    unevenness = ev.clustering(arm)
+    unevenness = ev.clustering([(n, k) for n, k in arm if n])
     evidence = ev.share_evidence(arm, limit=limit, dispersion=unevenness)
     n, k = (sum(column) for column in zip((0, 0), *arm, strict=True))
     failing = evidence >= threshold(alpha) and _counting(arm) > 1

@@ -51,8 +51,8 @@ def live_release(entries: Sequence[Entry]) -> str:
 def previous_release(entries: Sequence[Entry], *, live: str, blocked: frozenset[str]) -> str:
     """Say which release a rollback without a name goes back to: the one before the live one.
 
-    What was left by a rollback is not gone back to: after B was left for A, the way back from A, or from what came after
-    it, is never B.
+    What was left by a rollback is not gone back to: after B was left for A, the way back from A, or from what came
+    after it, is never B.
 
     Args:
         entries: those of `SETTLING_KINDS` for one application and environment, oldest first.

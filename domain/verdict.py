@@ -99,7 +99,7 @@ def explain_judgement(judgement: Judgement, *, language: Language = "en") -> str
 
 
 def _said_figures(judgement: Judgement) -> dict[str, str]:
-    """The figures that a cause may name, of the trigger that decided; `?` where it was not measured."""
+    """The figures that a cause may name, of the trigger that decided; `–` where it was not measured."""
     deciding = first_failed(judgement.findings)
     figures = dict(deciding.figures if deciding else judgement.figures("traffic"))
     if not deciding:
@@ -128,7 +128,7 @@ _SAID = (
 def _figure(name: str, value: float | None) -> str:
     """Write a number as its name says: shares in percent, seconds in milliseconds, the rest as it is."""
     if value is None:
-        return "?"
+        return "–"
     if name in ("canary_ratio", "live_ratio", "before_ratio", "limit"):
         return f"{100 * value:.3g} %"
     if name.endswith("_s"):

@@ -58,7 +58,7 @@ class Browser:
 
     def choose(self, label: str, option: str) -> None:
         """Choose from the select of the open dialog that has this label."""
-        select = self._field(label, "button[@role='combobox']")
+        select = self._field(label, "button[@role='combobox' or (@aria-haspopup and @aria-haspopup != 'menu')]")
         self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", select)
         select.click()
         self.click(f"//*[@role='option'][normalize-space()='{option}']")

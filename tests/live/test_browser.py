@@ -44,6 +44,7 @@ def test_a_person_reads_the_form_fills_it_in_and_the_release_goes_live(
     for needed in (short(release), "What differs", "What was proven", "Silence"):
         assert needed in dialog.text, dialog.text
     browser.screenshot(tmp_path / "form.png")
+    (tmp_path / "form.html").write_text(dialog.get_attribute("innerHTML") or "")
     browser.choose("Decision", "approve")
     browser.fill("Approver", "ann")
     browser.fill("Comment", "looked at it in the browser")

@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status check test bench
+.PHONY: help demo up down status check test bench lock
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -35,17 +35,24 @@ down: $(RUNTIME) ## End every process of the stack; state is kept
 status: $(RUNTIME) ## Show what runs, since when, and where its log is
 	@$(SLIPWAY) status
 
-check: $(DEV) ## Hold style, types and the direction of imports
+check: $(DEV) ## Hold style, types, the direction of imports, and the unit tests: the fast path
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/unit tests/conventions tests/golden
 
 test: $(DEV) ## Run all tests, on the real parts (TESTS=tests/unit narrows them)
 	$(NICE) $(BIN)/python -m pytest $(TESTS)
 
 bench: $(DEV) ## Measure what we claim
 	$(NICE) $(BIN)/python -m benchmarks
+
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
+
+lock: $(DEV) ## Lock the packages anew, with hashes and without addresses; then run all tests
+	$(COMPILE) pyproject.toml -o requirements/runtime.txt
+	$(COMPILE) --extra dev pyproject.toml -c requirements/runtime.txt -o requirements/dev.txt
 
 # Finds a Python, makes the venv (with or without ensurepip: Debian ships python3 without it), installs the lock.
 $(RUNTIME): requirements/runtime.txt requirements/install.sh

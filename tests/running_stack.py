@@ -67,6 +67,7 @@ def copy_home(folder: Path) -> Path:
     home = folder / "home"
     for room in ROOMS:
         shutil.copytree(ROOT / room, home / room, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "examples", home / "examples", ignore=shutil.ignore_patterns("__pycache__", ".venv"))
     shutil.copyfile(ROOT / PREFECT_FILE, home / PREFECT_FILE)
     return home
 

@@ -1,4 +1,6 @@
-"""Run every benchmark, one after the other: `python -m benchmarks [NAME ...] [--full]`; NAME is a folder here.
+"""Run the benchmarks of what is delivered: `python -m benchmarks [NAME ...] [--full]`; NAME is a folder here.
+
+`forecast` is run by its name only: it needs a folder of series and builds environments for its rivals.
 
 Ratios between two things run in turn in one run; figures of a noisy machine mean nothing alone.
 """
@@ -9,6 +11,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 NAMES = sorted(path.parent.name for path in HERE.glob("*/__main__.py"))
+BY_NAME_ONLY = ("forecast",)
 
 
 def main() -> None:
@@ -18,7 +21,7 @@ def main() -> None:
     if unknown:
         sys.exit(f"No benchmark named {', '.join(unknown)}. There are: {', '.join(NAMES)}.")
     failed = []
-    for name in wanted or NAMES:
+    for name in wanted or [name for name in NAMES if name not in BY_NAME_ONLY]:
         print(f"\n# {name}\n", flush=True)
         if subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *switches], check=False).returncode:
             failed.append(name)

@@ -101,7 +101,8 @@ def score_crossings(tasks: list[Task], answers: dict[str, Answer]) -> CrossingSc
         if dates.median is not None:
             alarms_kept += 1
             errors.append(abs(dates.median - day))
-            inside.append((dates.lo80 or 0) <= day <= (dates.hi80 or SEARCH_DAYS + 1))
+            if not np.isnan(answers[task.task_id].lines[1]).all():  # else without bounds
+                inside.append((dates.lo80 or 0) <= day <= (dates.hi80 or SEARCH_DAYS + 1))
     base = float(np.mean(outcomes)) if outcomes else float("nan")
     return CrossingScore(
         len(outcomes),

@@ -36,6 +36,7 @@ def load_statsforecast():
 
 
 def load_prophet():
+    logging.getLogger("prophet.plot").disabled = True
     import pandas
     from prophet import Prophet
 

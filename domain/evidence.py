@@ -32,7 +32,7 @@ CLUSTERING_BELIEVED = 6
 SPLIT_WEIGHT = 1.0
 """How much a group of stretches must tell (variance of its score) before it is compared with its neighbour."""
 
-DISPERSION_BORNE = 1.2
+DISPERSION_BORNE = 1.3
 """So much unevenness the margins of an e-process bear (measured: benchmarks/judge); only more than that counts."""
 
 DISPERSION_GROUPS_MIN = 5
@@ -319,7 +319,10 @@ def long_run_noise(blocks: Sequence[Block]) -> float:
                 for (earlier, earlier_v), (later, later_v) in pairwise(means)
             ]
         )[:-1]
-        worst = max(worst, (believed + max(0.0, size * sum(squares))) / (LEVEL_NOISE_BLOCKS + len(squares)))
+        # chance alone makes the largest of several estimates too large: one standard error less
+        chance = math.sqrt(3 * len(squares)) * sum([variance for _, variance in means]) / len(means)
+        excess = max(0.0, size * (sum(squares) - chance))
+        worst = max(worst, (believed + excess) / (LEVEL_NOISE_BLOCKS + len(squares)))
         means = [
             ((earlier + later) / 2, (earlier_v + later_v) / 4)
             for (earlier, earlier_v), (later, later_v) in zip(means[::2], means[1::2], strict=False)

@@ -12,7 +12,7 @@ from domain.application import ObjectivesPart
 from domain.counts import Count, count_numbers, total
 from domain.evidence import Block
 from domain.traffic import Window
-from domain.triggers import threshold
+from domain.triggers import REST_SHARE, threshold
 from domain.verdict import Finding, Verdict, numbers
 
 BLOCK_S_MAX = 5.0
@@ -41,12 +41,19 @@ class Histograms:
 
 @dataclass(frozen=True, slots=True)
 class _Tail:
-    """What was counted above one bound, and what it says."""
+    """What was counted above one bound."""
 
     bound_s: float
     tolerance: float
     counts: list[Count]
-    evidence: float
+    unevenness: float
+
+    def evidence(self, *, without_worst: bool = False) -> float:
+        """What it says; at will without the block that speaks most against the canary."""
+        counts = ev.without_worst(self.counts, tolerance=self.tolerance) if without_worst else self.counts
+        return ev.rate_evidence(
+            counts, tolerance=self.tolerance, dispersion=self.unevenness, beliefs=TAIL_BELIEFS, onset_every=2
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +135,14 @@ class Latency:
             return Finding("tail", None, {})
         percentile_s = ev.percentile_s(known, self.bounds_s, share=0.99)
         tails = [self._tail(_nearest(self.bounds_s, percentile_s * at), blocks) for at in TAIL_BOUNDS]
-        evidence = ev.log_mean_of([tail.evidence for tail in tails], weights=list(TAIL_BOUNDS.values()))
-        worst = max(tails, key=lambda tail: tail.evidence)
+        weights = list(TAIL_BOUNDS.values())
+        evidences = [tail.evidence() for tail in tails]
+        evidence = ev.log_mean_of(evidences, weights=weights)
         failing = evidence >= threshold(alpha)
+        if failing:  # a pause makes many answers slow at once: most of it must be there without the worst block
+            rest = ev.log_mean_of([tail.evidence(without_worst=True) for tail in tails], weights=weights)
+            failing = rest >= REST_SHARE * threshold(alpha)
+        worst = tails[evidences.index(max(evidences))]
         shown = worst.counts[ev.strongest_since(worst.counts, tolerance=worst.tolerance) if failing else 0 :]
         figures = count_numbers(total(shown), events="slow")
         figures |= numbers(bound_s=worst.bound_s, evidence=evidence, threshold=threshold(alpha))
@@ -146,18 +158,13 @@ class Latency:
         return known, ()
 
     def _tail(self, at: int, blocks: Sequence[Histograms]) -> _Tail:
-        """What lies above one bound. The block that speaks most against the canary is left out: a pause is no tail."""
+        """What lies above one bound."""
         counts = [
             (sum(block.canary), sum(block.canary[at + 1 :]), sum(block.live), sum(block.live[at + 1 :]))
             for block in blocks
         ]
         tolerance = max(TAIL_TOLERANCE, self._tail_tolerance(at, blocks))
-        unevenness = ev.split_dispersion(counts)
-        rest = ev.without_worst(counts, tolerance=tolerance)
-        evidence = ev.rate_evidence(
-            rest, tolerance=tolerance, dispersion=unevenness, beliefs=TAIL_BELIEFS, onset_every=2
-        )
-        return _Tail(self.bounds_s[at], tolerance, counts, evidence)
+        return _Tail(self.bounds_s[at], tolerance, counts, ev.split_dispersion(counts))
 
     def _tail_tolerance(self, at: int, blocks: Sequence[Histograms]) -> float:
         """How many times more slow answers a shift of the tolerated size would make, by the live release's slope."""

@@ -21,6 +21,9 @@ OUTAGE_SHARE_MIN = 0.4
 OUTAGE_CLUSTERING_MAX = 8.0
 """Where the live release's failures cluster, so do a good canary's; an outage outgrows any clustering soon."""
 
+REST_SHARE = 0.6
+"""How much of the evidence must be there without the one stretch that speaks most against the canary."""
+
 LONG_S = 5.0
 """Stretches as long as this hold more than one cluster: no one of them needs to be left out."""
 
@@ -85,7 +88,7 @@ def find_errors(counts: Sequence[Count], *, objectives: ObjectivesPart, alpha: f
 def _still_speaks(counts: Sequence[Count], *, dispersion: float, alpha: float) -> bool:
     """Whether most of the evidence is there without the worst stretch: one cluster must not decide."""
     rest = ev.without_worst(counts, tolerance=ERROR_TOLERANCE)
-    return ev.rate_evidence(rest, tolerance=ERROR_TOLERANCE, dispersion=dispersion) >= 0.6 * threshold(alpha)
+    return ev.rate_evidence(rest, tolerance=ERROR_TOLERANCE, dispersion=dispersion) >= REST_SHARE * threshold(alpha)
 
 
 def find_error_rise(

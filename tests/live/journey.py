@@ -22,6 +22,7 @@ from running_stack import RunningStack
 
 from blocks.balancer_traefik import TraefikBalancer
 from blocks.embedded_world import EmbeddedWorld
+from domain.errors import TransientError
 from domain.ledger import Entry
 from domain.ports import Application, Approver
 from domain.release import short
@@ -35,12 +36,14 @@ PUSHER = "bob"
 
 
 def until(question: Callable[[], R | None], *, limit_s: float, what: str) -> R:
-    """Ask until there is an answer; fails with `what` was waited for."""
+    """Ask until there is an answer; fails with `what` was waited for. A part that is away has no answer yet."""
     deadline = time.monotonic() + limit_s
     while True:
-        answer = question()
-        if answer:
-            return answer
+        try:
+            if answer := question():
+                return answer
+        except (TransientError, httpx.HTTPError):
+            pass
         assert time.monotonic() < deadline, f"not within {limit_s} s: {what}"
         time.sleep(0.3)
 

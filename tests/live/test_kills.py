@@ -104,7 +104,9 @@ VICTIMS: dict[str, Callable[[Journey, str], None]] = {
 
 @pytest.mark.parametrize("victim", VICTIMS)
 def test_production_ends_wholly_on_one_release_and_the_ledger_agrees(pair: Pair, victim: str) -> None:
-    journey, release = pair.journey, pair.other
+    journey = pair.journey
+    until(lambda: journey.stack.slipway("status").returncode == 0, limit_s=120, what="everything up again")
+    release = pair.other
     port = journey.stack.installation.ports["entry-production-alpha"]
     beta = journey.stack.installation.ports["entry-production-beta"]
     run = journey.start_cd(release)

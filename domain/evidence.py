@@ -40,9 +40,10 @@ DISPERSION_BELIEVED = 6
 """For how many groups independence is believed before any was seen."""
 
 LEVEL_BLOCKS_MIN = 4
-LEVEL_EFFECTS: Mapping[float, float] = {0.05: 0.6, 0.3: 0.4}
+LEVEL_EFFECTS: Mapping[float, float] = {0.05: 0.7, 0.3: 0.3}
 """How far beyond the tolerance a worse log latency may lie, and how likely: widths of the normal priors."""
 
+LEVEL_GROUPS_MIN = 5
 LEVEL_NOISE = 0.02
 LEVEL_NOISE_BLOCKS = 4
 """What is believed of the noise between blocks (log latency) before any was seen, and for how many blocks it counts."""
@@ -55,9 +56,9 @@ def onset_weight(index: int) -> float:
     Most is on the beginning; the rest reaches as far as anybody watches, without a horizon to be known.
     """
     if index == 0:
-        return 0.7
+        return 0.8
     level = ((index + 64) // 64).bit_length() - 1
-    return 0.15 / 64 / 4**level
+    return 0.1 / 64 / 4**level
 
 
 @lru_cache(maxsize=2048)
@@ -307,28 +308,32 @@ def level_difference(blocks: Sequence[Block], *, noise: float) -> tuple[float, f
 def long_run_noise(blocks: Sequence[Block]) -> float:
     """Estimate the variance between blocks beyond sampling, counted up for noise that lasts over several blocks.
 
-    From differences of neighbours, the largest left out: a lasting shift, which is what we look for, is not noise.
+    From means over longer and longer groups, around the best single step: a lasting shift, which is what we look for,
+    is not noise.
     """
     believed = LEVEL_NOISE_BLOCKS * LEVEL_NOISE**2
     worst, size = 0.0, 1
-    means = [(block.difference, block.variance) for block in blocks]
-    while len(means) >= (3 if size == 1 else 6):
-        squares = sorted(
-            [
-                ((later - earlier) ** 2 - later_v - earlier_v) / 2
-                for (earlier, earlier_v), (later, later_v) in pairwise(means)
-            ]
-        )[:-1]
+    means = [block.difference for block in blocks]
+    sampling = sum([block.variance for block in blocks]) / max(1, len(blocks))
+    while len(means) >= LEVEL_GROUPS_MIN:
+        degrees = len(means) - 3
         # chance alone makes the largest of several estimates too large: one standard error less
-        chance = math.sqrt(3 * len(squares)) * sum([variance for _, variance in means]) / len(means)
-        excess = max(0.0, size * (sum(squares) - chance))
-        worst = max(worst, (believed + excess) / (LEVEL_NOISE_BLOCKS + len(squares)))
-        means = [
-            ((earlier + later) / 2, (earlier_v + later_v) / 4)
-            for (earlier, earlier_v), (later, later_v) in zip(means[::2], means[1::2], strict=False)
-        ]
+        chance = sampling * (degrees + math.sqrt(2 * degrees))
+        excess = max(0.0, size * _spread_around_step(means) - chance)
+        worst = max(worst, (believed + excess) / (LEVEL_NOISE_BLOCKS + degrees))
+        means = [(earlier + later) / 2 for earlier, later in zip(means[::2], means[1::2], strict=False)]
         size *= 2
     return worst or LEVEL_NOISE**2
+
+
+def _spread_around_step(values: Sequence[float]) -> float:
+    """The sum of squares around the two means of the best single step."""
+    total_value = sum(values)
+    ahead, best = 0.0, total_value**2 / len(values)
+    for index, value in enumerate(values[:-1], start=1):
+        ahead += value
+        best = max(best, ahead**2 / index + (total_value - ahead) ** 2 / (len(values) - index))
+    return sum([value * value for value in values]) - best
 
 
 @cache

@@ -18,6 +18,9 @@ from domain.traffic import Window
 from domain.triggers import ERROR_TOLERANCE, find_error_rise, find_errors, find_outage, find_slow, threshold
 from domain.verdict import Finding, Judgement, Verdict, explain_judgement, first_failed, read_judgement
 
+ERRORS_SHARE, LEVEL_SHARE, TAIL_SHARE = 0.35, 0.45, 0.2
+"""How the chance of a false FAIL is split over the triggers: most to the one that needs the most evidence."""
+
 BAD = 2.0
 """A release that misses its objective by this factor does not pass, even where the live one is as bad."""
 
@@ -52,9 +55,9 @@ def judge_canary(
     latency = Latency.between(canary, live, objectives=objectives, watch_s=watch_s, noise_sd=latency_noise_sd)
     findings = (
         find_outage(counts, stretch_s=stretch_s),
-        find_errors(counts, objectives=objectives, alpha=alpha / 3, stretch_s=stretch_s),
-        latency.find_level(alpha=alpha / 3),
-        latency.find_tail(alpha=alpha / 3),
+        find_errors(counts, objectives=objectives, alpha=ERRORS_SHARE * alpha, stretch_s=stretch_s),
+        latency.find_level(alpha=LEVEL_SHARE * alpha),
+        latency.find_tail(alpha=TAIL_SHARE * alpha),
     )
     if failed := first_failed(findings):
         return Judgement(Verdict.FAIL, findings, cause=f"judgement.{failed.trigger}", watched_s=elapsed_s)
@@ -146,7 +149,7 @@ def _errors_would_show(step: Sequence[Count], *, objectives: ObjectivesPart, alp
     """Whether a release that fails `error_ratio_max` more than the live one would have been found in this step."""
     n1, _, n0, k0 = total(step)
     bad = round(n1 * min(1.0, k0 / n0 + objectives.error_ratio_max))
-    return ev.rate_evidence([(n1, bad, n0, k0)], tolerance=ERROR_TOLERANCE) >= threshold(alpha / 3)
+    return ev.rate_evidence([(n1, bad, n0, k0)], tolerance=ERROR_TOLERANCE) >= threshold(ERRORS_SHARE * alpha)
 
 
 def _latency_would_show(figures: Mapping[str, float]) -> bool:

@@ -1,12 +1,12 @@
-"""What others do, on the same streams: thresholds with a count of failed checks, and a test repeated at every look.
+"""What others do, on the same streams: thresholds with a count of failed checks, a rank test, a test at every look.
 
-The first is the shape of Flagger's analysis (an interval of 60 s, rollback at the fifth failed check); the second is
-what a team writes that takes a two-sample test from a library and runs it at each look, without paying for looking
-often.
+The first is the shape of Flagger's analysis (an interval of 60 s, rollback at the fifth failed check); the second that
+of Kayenta's (Mann-Whitney over the points of the whole watch, once, at its end); the third is what a team writes that
+takes a two-sample test from a library and runs it at each look, without paying for looking often.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from domain.traffic import Window
 
@@ -16,6 +16,11 @@ P99_RATIO_MAX = 1.2
 SUCCESS_MIN = 0.99
 Z_MAX = 2.576
 """Two-sided 1 %."""
+
+POINT_S = 10
+EFFECT_MIN = 1.05
+RANK_Z_MAX = 2.326
+"""The 98 % interval that Kayenta takes."""
 
 
 def thresholds_fail_at(canary: Sequence[Window], live: Sequence[Window]) -> float | None:
@@ -32,6 +37,40 @@ def thresholds_fail_at(canary: Sequence[Window], live: Sequence[Window]) -> floa
         if failed >= FAILED_CHECKS_MAX:
             return float(end)
     return None
+
+
+def end_test_fails_at(canary: Sequence[Window], live: Sequence[Window]) -> float | None:
+    """At the end of the watch, where error shares or latencies of 10 s points rank higher, by 5 % at least."""
+    for measure in (_error_share, _mean_latency, _slow_latency):
+        ours, theirs = _points(canary, measure), _points(live, measure)
+        larger = sum(ours) / len(ours) > EFFECT_MIN * sum(theirs) / len(theirs)
+        if larger and _rank_z(ours, theirs) > RANK_Z_MAX:
+            return float(len(canary))
+    return None
+
+
+def _points(windows: Sequence[Window], measure: Callable[[Sequence[Window]], float]) -> list[float]:
+    return [measure(windows[start : start + POINT_S]) for start in range(0, len(windows), POINT_S)]
+
+
+def _error_share(windows: Sequence[Window]) -> float:
+    return sum(window.failures for window in windows) / max(1, sum(window.requests for window in windows))
+
+
+def _mean_latency(windows: Sequence[Window]) -> float:
+    total = sum(_log_moments(window)[0] for window in windows)
+    return math.exp(total / max(1, sum(window.requests for window in windows)))
+
+
+def _slow_latency(windows: Sequence[Window]) -> float:
+    return _percentile(windows, 0.99)
+
+
+def _rank_z(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """Mann-Whitney's statistic in standard deviations, ties shared."""
+    wins = sum((mine > other) + 0.5 * (mine == other) for mine in ours for other in theirs)
+    n, m = len(ours), len(theirs)
+    return (wins - n * m / 2) / math.sqrt(n * m * (n + m + 1) / 12)
 
 
 def repeated_test_fails_at(canary: Sequence[Window], live: Sequence[Window], *, look_s: int) -> float | None:

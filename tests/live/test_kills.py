@@ -84,12 +84,6 @@ def kill_instance(journey: Journey, run: str) -> None:
     os.kill(instance.pid, signal.SIGKILL)
 
 
-def kill_supervisor(journey: Journey, run: str) -> None:
-    """A kill -9 of supervisor, and what an operator (or the boot) does then."""
-    os.kill(journey.stack.supervisor.pid(), signal.SIGKILL)
-    assert journey.stack.slipway("up").returncode == 0
-
-
 VICTIMS: dict[str, Callable[[Journey, str], None]] = {
     "flow-run": kill_flow_run,
     "worker": kill_part("worker"),
@@ -98,7 +92,6 @@ VICTIMS: dict[str, Callable[[Journey, str], None]] = {
     "s3": kill_part("s3"),
     "traefik": kill_part("traefik-production-alpha"),
     "instance": kill_instance,
-    "supervisor": kill_supervisor,
 }
 
 
@@ -128,9 +121,8 @@ def test_production_ends_wholly_on_one_release_and_the_ledger_agrees(pair: Pair,
     served = visitors.answers[pair.live, 200]
     assert served > 50
     # the site whose load balancer or instance was shot may lose what was under way; the other site loses nothing
-    if victim not in ("supervisor",):
-        assert beside.failed_outside("") == {}
-    if victim not in ("traefik", "instance", "supervisor"):
+    assert beside.failed_outside("") == {}
+    if victim not in ("traefik", "instance"):
         assert visitors.failed_outside("") == {}
 
 

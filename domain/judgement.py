@@ -15,7 +15,16 @@ from domain.application import ObjectivesPart
 from domain.counts import Count, count_numbers, newest_end_s, slices, stretch_length_s, total, windows_since
 from domain.latency import Latency
 from domain.traffic import Window
-from domain.triggers import ERROR_TOLERANCE, find_error_rise, find_errors, find_outage, find_slow, threshold
+from domain.triggers import (
+    ERROR_TOLERANCE,
+    SPARED,
+    SPARED_ALONE,
+    find_error_rise,
+    find_errors,
+    find_outage,
+    find_slow,
+    threshold,
+)
 from domain.verdict import Finding, Judgement, Verdict, explain_judgement, first_failed, read_judgement
 
 ERRORS_SHARE, LEVEL_SHARE, TAIL_SHARE = 0.35, 0.45, 0.2
@@ -54,7 +63,7 @@ def judge_canary(
     stretch_s = stretch_length_s(canary)
     latency = Latency.between(canary, live, objectives=objectives, watch_s=watch_s, noise_sd=latency_noise_sd)
     findings = (
-        find_outage(counts, stretch_s=stretch_s),
+        find_outage(counts, stretch_s=stretch_s, spared=SPARED),
         find_errors(counts, objectives=objectives, alpha=ERRORS_SHARE * alpha, stretch_s=stretch_s),
         latency.find_level(alpha=LEVEL_SHARE * alpha),
         latency.find_tail(alpha=TAIL_SHARE * alpha),
@@ -90,9 +99,9 @@ def judge_alone(
     counts = slices(windows, ())
     stretch_s = stretch_length_s(windows)
     findings = (
-        find_outage(counts, stretch_s=stretch_s),
-        find_error_rise(counts, slices(before, ()), objectives=objectives, alpha=alpha / 2),
-        find_slow(windows, before, objectives=objectives, alpha=alpha / 2),
+        find_outage(counts, stretch_s=stretch_s, spared=SPARED_ALONE),
+        find_error_rise(counts, slices(before, ()), objectives=objectives, alpha=alpha / 2, stretch_s=stretch_s),
+        find_slow(windows, before, objectives=objectives, alpha=alpha / 2, stretch_s=stretch_s),
     )
     if failed := first_failed(findings):
         return Judgement(Verdict.FAIL, findings, cause=_alone_cause(failed), watched_s=elapsed_s)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from domain import evidence as ev
 from domain.application import ObjectivesPart
-from domain.counts import Count, count_numbers, excess, ratio, total
+from domain.counts import Count, count_numbers, excess, ratio, slices, total
 from domain.traffic import Window
 from domain.verdict import Finding, Verdict, numbers
 
@@ -21,8 +21,14 @@ OUTAGE_SHARE_MIN = 0.4
 OUTAGE_CLUSTERING_MAX = 8.0
 """Where the live release's failures cluster, so do a good canary's; an outage outgrows any clustering soon."""
 
+WHOLE_SHARE_MIN = 0.9
+"""Where nearly everything fails there is no need to wait as long to see that it lasts."""
+
 REST_SHARE = 0.6
 """How much of the evidence must be there without the one stretch that speaks most against the canary."""
+
+SPARED, SPARED_ALONE = 2, 12
+"""How many of the worst stretches don't count towards an outage: beside the live release, and without one."""
 
 LONG_S = 5.0
 """Stretches as long as this hold more than one cluster: no one of them needs to be left out."""
@@ -39,16 +45,21 @@ def threshold(alpha: float) -> float:
     return math.log(1.0 / alpha)
 
 
-def find_outage(counts: Sequence[Count], *, stretch_s: float) -> Finding:
-    """Unavailability: half of the answers fail, and not those of the live release as well. No warm-up."""
+def find_outage(counts: Sequence[Count], *, stretch_s: float, spared: int) -> Finding:
+    """Unavailability: half of the answers fail, and not those of the live release as well. No warm-up.
+
+    Args:
+        stretch_s: how long one stretch of `counts` is.
+        spared: so many of the worst stretches don't count: how long an outage has to last to be one.
+    """
     evidence, since = ev.outage_evidence(counts)
     evidence /= min(OUTAGE_CLUSTERING_MAX, ev.clustering([(n0, k0) for _, _, n0, k0 in counts if n0]))
-    share = ratio(*reversed(total(since)[:2]))
+    share = ratio(*reversed(total(since)[:2])) or 0.0
     failing = (
         evidence >= ev.OUTAGE_THRESHOLD
-        and (share or 0.0) >= OUTAGE_SHARE_MIN
+        and share >= OUTAGE_SHARE_MIN
         and sum(k1 for _, k1, _, _ in since) >= ev.OUTAGE_FAILURES_MIN
-        and (_is_long(stretch_s) or _lasts(since))
+        and (_is_long(stretch_s) or _lasts(since, spared=spared if share < WHOLE_SHARE_MIN else min(spared, 4)))
     )
     figures = count_numbers(total(since or counts)) | numbers(evidence=evidence, threshold=ev.OUTAGE_THRESHOLD)
     return Finding("unavailability", Verdict.FAIL if failing else None, figures)
@@ -59,10 +70,10 @@ def _is_long(stretch_s: float) -> bool:
     return stretch_s >= LONG_S
 
 
-def _lasts(since: Sequence[Count]) -> bool:
-    """Whether it also looks like an outage without the two worst stretches: a burst of failures is none."""
+def _lasts(since: Sequence[Count], *, spared: int) -> bool:
+    """Whether it also looks like an outage without the worst stretches: a burst of failures is none."""
     gains = sorted(ev.outage_gain(n1, k1, usual=ev.OUTAGE_RATIO_USUAL) for n1, k1, _, _ in since)
-    return sum(gains[:-2]) > ev.OUTAGE_THRESHOLD / 3
+    return sum(gains[:-spared]) > ev.OUTAGE_THRESHOLD / 3
 
 
 def find_errors(counts: Sequence[Count], *, objectives: ObjectivesPart, alpha: float, stretch_s: float) -> Finding:
@@ -92,15 +103,15 @@ def _still_speaks(counts: Sequence[Count], *, dispersion: float, alpha: float) -
 
 
 def find_error_rise(
-    counts: Sequence[Count], before: Sequence[Count], *, objectives: ObjectivesPart, alpha: float
+    counts: Sequence[Count], before: Sequence[Count], *, objectives: ObjectivesPart, alpha: float, stretch_s: float
 ) -> Finding:
     """More errors than the objective allows, or than a strong rise from before: nothing runs beside it."""
     before_n, before_k, _, _ = total(before)
     arm = [(n, k) for n, k, _, _ in counts if n]
     limit = _error_limit(before_n, before_k, objectives=objectives)
     unevenness = ev.clustering(arm)
-    evidence = ev.share_evidence(arm, limit=limit, dispersion=unevenness)
-    failing = evidence >= threshold(alpha) and _counting(arm) > 1
+    evidence = ev.share_evidence(_spare(arm, stretch_s=stretch_s), limit=limit, dispersion=unevenness)
+    failing = evidence >= threshold(alpha)
     n, k, _, _ = total(counts)
     figures = numbers(
         canary_requests=n,
@@ -131,27 +142,28 @@ def _upper_share(events: int, trials: int) -> float:
     return min(1.0, (events + 3 + 3 * math.sqrt(events)) / max(1, trials))
 
 
-def _counting(arm: Sequence[tuple[int, int]]) -> int:
-    """In how many stretches anything happened."""
-    return sum(1 for _, events in arm if events)
+def _spare(arm: Sequence[tuple[int, int]], *, stretch_s: float) -> list[tuple[int, int]]:
+    """Leave the worst stretches out: alone, a hiccup of what all releases need can't be told from a bad release."""
+    worst = sorted(range(len(arm)), key=lambda index: arm[index][1], reverse=True)
+    spared = set(worst[: 1 if stretch_s >= LONG_S else SPARED_ALONE])
+    return [one for index, one in enumerate(arm) if index not in spared]
 
 
 def find_slow(
-    windows: Sequence[Window], before: Sequence[Window], *, objectives: ObjectivesPart, alpha: float
+    windows: Sequence[Window], before: Sequence[Window], *, objectives: ObjectivesPart, alpha: float, stretch_s: float
 ) -> Finding:
     """More answers beyond the 99th percentile's objective than may be, or than there were before."""
     bound_s = objectives.latency_p99_s_max
     begun_s = next((window.start_s for window in windows if window.requests), 0.0)
     warm_s = begun_s if before else begun_s + objectives.warm_up_s
-    arm = [_slow(window, bound_s) for window in windows if window.start_s >= warm_s]
-    before_n, before_k = (
-        sum(column) for column in zip((0, 0), *(_slow(window, bound_s) for window in before), strict=True)
-    )
+    counts = slices([_slow(window, bound_s) for window in windows if window.start_s >= warm_s], ())
+    arm = [(n, k) for n, k, _, _ in counts if n]
+    before_n, before_k, _, _ = total(slices([_slow(window, bound_s) for window in before], ()))
     limit = min(0.5, max(SLOW_SHARE, ALONE_RISE * (ratio(before_k, before_n) or 0.0)))
-    unevenness = ev.clustering([(n, k) for n, k in arm if n])
-    evidence = ev.share_evidence(arm, limit=limit, dispersion=unevenness)
-    n, k = (sum(column) for column in zip((0, 0), *arm, strict=True))
-    failing = evidence >= threshold(alpha) and _counting(arm) > 1
+    unevenness = ev.clustering(arm)
+    evidence = ev.share_evidence(_spare(arm, stretch_s=stretch_s), limit=limit, dispersion=unevenness)
+    n, k, _, _ = total(counts)
+    failing = evidence >= threshold(alpha)
     figures = numbers(
         canary_requests=n,
         canary_slow=k,
@@ -166,8 +178,8 @@ def find_slow(
     return Finding("latency", Verdict.FAIL if failing else None, figures)
 
 
-def _slow(window: Window, bound_s: float) -> tuple[int, int]:
-    """Answers, and those surely slower than the bound: in buckets that begin at or above it."""
+def _slow(window: Window, bound_s: float) -> Window:
+    """The same window, counting as failures the answers surely slower than the bound: in buckets that begin there."""
     lower_s = (0.0, *window.bounds_s)
     slow = sum(number for number, low_s in zip(window.buckets, lower_s, strict=False) if low_s >= bound_s)
-    return sum(window.buckets), slow
+    return Window(window.start_s, window.end_s, sum(window.buckets), slow)

@@ -7,12 +7,17 @@ from pathlib import Path
 
 import psutil
 import pytest
+from hypothesis import settings
 from running_stack import RunningStack, copy_home, stack_environ
 
 from blocks.identity import ensure_users, find_python
 from blocks.installation import Users
 from blocks.postgres_server import runnable_binaries, throwaway_server
 from blocks.supervisor import Supervisor
+
+# How long an example takes says how busy the machine is, and nothing about what is tested.
+settings.register_profile("slipway", deadline=None)
+settings.load_profile("slipway")
 
 
 @pytest.fixture(scope="session")

@@ -11,13 +11,13 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import Pool
 
 from benchmarks.judge.rivals import end_test_fails_at, repeated_test_fails_at, thresholds_fail_at
 from benchmarks.judge.streams import WATCH_S, Scene, Stream, make_stream, with_badness
 from domain.application import ObjectivesPart
-from domain.judgement import Verdict, judge_canary
+from domain.judgement import Verdict, judge_alone, judge_canary
 
 LOOKS_S = [*range(2, 60, 2), *range(60, WATCH_S + 1, 5)]
 OBJECTIVES = ObjectivesPart()
@@ -45,7 +45,13 @@ BAD = {
     "errors × 5 from minute 5": ("errors", 5.0, 300.0),
     "latency +50 % from minute 5": ("latency", 1.5, 300.0),
 }
+BAD_ALONE = {
+    "errors × 10": ("errors", 10.0),
+    "outage of a half": ("outage", 0.5),
+    "outage": ("outage", 1.0),
+}
 GOOD_WATCHES, BAD_WATCHES = 200, 20
+BEFORE_S = 300
 
 
 def ours_fails_at(stream: Stream) -> float | None:
@@ -88,6 +94,19 @@ def watch(scene: Scene, seed: int) -> dict[str, Watched]:
     return results
 
 
+def alone_fails_at(scene: Scene, seed: int) -> float | None:
+    """When our judge says FAIL of a release that has all the traffic, after five minutes of the one before it."""
+    stream = make_stream(scene, seed=seed)
+    windows, before = stream.canary[BEFORE_S:], stream.live[:BEFORE_S]
+    for end in (look for look in LOOKS_S if look <= len(windows)):
+        judgement = judge_alone(
+            windows[:end], objectives=OBJECTIVES, watch_s=len(windows), elapsed_s=end, before=before
+        )
+        if judgement.verdict is Verdict.FAIL:
+            return float(end)
+    return None
+
+
 def _harmed(stream: Stream, scene: Scene, ended_s: float) -> float:
     """How many of the canary's answers were worse than they would have been, until it was gone."""
     windows = stream.canary[int(scene.onset_s) : int(ended_s)]
@@ -113,6 +132,22 @@ def measure_false_alarms(watches: int) -> None:
         print(f"| {unusual} ({each}) | {' | '.join(str(count) for count in counts.values())} |", flush=True)
     print(f"| **all ({each * len(NOTHING_WRONG)})** | {' | '.join(f'**{count}**' for count in totals.values())} |")
     print(f"| CPU ms a watch | {' | '.join(f'{1000 * spent / watches:.0f}' for spent in spent_s.values())} |")
+
+
+def measure_alone(watches: int) -> None:
+    """With all the traffic there is nothing to compare with but the time before."""
+    print(f"\n## After full share: {watches} watches of each kind, {WATCH_S - BEFORE_S} s\n")
+    print("| what happens | requests/s | rolled back | after s (median) |\n| --- | ---: | ---: | ---: |")
+    kinds = {name: Scene(**changes) for name, changes in NOTHING_WRONG.items()} | {  # type: ignore[arg-type]
+        name: with_badness(Scene(), kind, size, onset_s=float(BEFORE_S)) for name, (kind, size) in BAD_ALONE.items()
+    }
+    for row, (name, scene) in enumerate(kinds.items()):
+        for rate in (10.0, 100.0):
+            jobs = [(replace(scene, rate=rate), 200_000 + 1000 * row + n) for n in range(watches)]
+            with Pool(min(4, os.cpu_count() or 1)) as pool:
+                ends = [end for end in pool.starmap(alone_fails_at, jobs, chunksize=2) if end is not None]
+            after = f"{statistics.median(ends):.0f}" if ends else "–"
+            print(f"| {name} | {rate:.0f} | {len(ends)} of {watches} | {after} |", flush=True)
 
 
 def _good_scene(number: int, changes: dict[str, float]) -> Scene:
@@ -158,6 +193,7 @@ def main() -> None:
     factor = 5 if "--full" in sys.argv else 1
     measure_false_alarms(GOOD_WATCHES * factor)
     measure_delays(BAD_WATCHES * factor)
+    measure_alone(BAD_WATCHES * factor)
 
 
 if __name__ == "__main__":

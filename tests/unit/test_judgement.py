@@ -123,6 +123,16 @@ def test_alone_errors_that_were_there_before_are_not_blamed_on_the_release():
     assert judgement.verdict is not Verdict.FAIL
 
 
+@pytest.mark.parametrize(
+    ("length_s", "failures", "verdict"), [(9, 28, None), (30, 28, Verdict.FAIL), (3, 40, None), (10, 40, Verdict.FAIL)]
+)
+def test_alone_a_hiccup_is_forgiven_and_an_outage_is_not(length_s: int, failures: int, verdict: Verdict | None):
+    bad = [window(20 + second, 40, failures=failures) for second in range(length_s)]
+    after = arm(20, 40) + bad
+    judgement = judge_alone(after, objectives=OBJECTIVES, watch_s=60, elapsed_s=float(len(after)), before=arm(60, 40))
+    assert judgement.verdict is verdict
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 200)), min_size=1, max_size=60))
 def test_two_arms_that_answer_the_same_never_fail(rates: list[tuple[int, int]]):

@@ -14,6 +14,7 @@ from prefect.blocks.core import Block
 from pydantic import ValidationError
 
 from blocks import http_probe
+from blocks.application_settings_postgres import PostgresApplicationSettings
 from blocks.applications_postgres import PostgresApplications
 from blocks.approvers_postgres import PostgresApprovers
 from blocks.clock import SystemClock
@@ -23,11 +24,13 @@ from blocks.leases_postgres import PostgresLeases
 from blocks.ledger_postgres import PostgresLedger
 from blocks.postgres_session import PostgresSession, ledger_session
 from blocks.seal import SEAL_SECRET, Seal
+from blocks.settings_seal import open_settings_seal
 from domain.catalogue import Language
 from domain.environment import Environment
 from domain.errors import ConfigError
 from domain.ports import (
     Applications,
+    ApplicationSettings,
     Approvers,
     Balancer,
     Clock,
@@ -94,6 +97,13 @@ class EmbeddedWorld:
     @cached_property
     def applications(self) -> Applications:
         return PostgresApplications(self._session, self._seal)
+
+    @cached_property
+    def settings(self) -> ApplicationSettings:
+        state = self.installation.state
+        return PostgresApplicationSettings(
+            self._session, lambda environment: open_settings_seal(environment, state=state)
+        )
 
     @cached_property
     def inbox(self) -> Inbox:

@@ -8,6 +8,7 @@ applications, approvers, leases).
 import psycopg
 
 from blocks.postgres_session import LEDGER_ROLE
+from blocks.settings_schema import SETTINGS_GRANTS, SETTINGS_TABLES
 
 OWNER_ROLE = "slipway_ledger_owner"
 
@@ -144,5 +145,5 @@ def install_schema(superuser_url: str) -> None:
     Effect: tables, views, triggers, roles without passwords and grants; running it again changes nothing.
     """
     with psycopg.connect(superuser_url, autocommit=True) as connection, connection.transaction():
-        for part in (_ROLES, _LEDGER, _DESK, _GRANTS):
+        for part in (_ROLES, _LEDGER, _DESK, SETTINGS_TABLES, _GRANTS, SETTINGS_GRANTS):
             connection.execute(part)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from blocks.clock import MemoryClock
+from blocks.memory_application_settings import MemoryApplicationSettings
 from blocks.memory_applications import MemoryApplications
 from blocks.memory_approvers import MemoryApprovers
 from blocks.memory_balancer import MemoryBalancer, MemoryMetrics
@@ -118,6 +119,7 @@ class MemoryWorld:
     ledger: MemoryLedger = field(default_factory=MemoryLedger)
     leases: MemoryLeases = field(default_factory=MemoryLeases)
     applications: MemoryApplications = field(default_factory=MemoryApplications)
+    settings: MemoryApplicationSettings = field(default_factory=MemoryApplicationSettings)
     inbox: MemoryInbox = field(default_factory=MemoryInbox)
     approvers: MemoryApprovers = field(default_factory=lambda: MemoryApprovers(lambda: datetime.now(UTC)))
     notifier: MemoryNotifier = field(default_factory=MemoryNotifier)

@@ -11,6 +11,7 @@ from domain.catalogue import Language
 from domain.environment import Environment
 from domain.ports import (
     Applications,
+    ApplicationSettings,
     Approvers,
     Balancer,
     Clock,
@@ -44,6 +45,8 @@ class World(Protocol):
     def leases(self) -> Leases: ...
     @property
     def applications(self) -> Applications: ...
+    @property
+    def settings(self) -> ApplicationSettings: ...
     @property
     def inbox(self) -> Inbox: ...
     @property

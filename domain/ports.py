@@ -18,6 +18,7 @@ from domain.ledger import Entry, Event
 from domain.lock import Lock
 from domain.release import Image, Manifest
 from domain.service import Arm, Instance, Outcome, Probe, ServiceSpec
+from domain.settings import SettingsVersion
 from domain.traffic import Counters
 
 
@@ -92,6 +93,44 @@ class Applications(Protocol):
     def list(self) -> list[Application]: ...
 
     def webhook_secret(self, name: str) -> str: ...
+
+
+class ApplicationSettings(Protocol):
+    """Configuration and secrets of each application and environment, in versions that are only ever added."""
+
+    def latest(self, application: str, environment: str) -> SettingsVersion:
+        """The newest version, set but perhaps not live yet; version 0 where nothing was ever set."""
+        ...
+
+    def get(self, application: str, environment: str, version: int) -> SettingsVersion:
+        """Raises: ConfigError where there is no such version."""
+        ...
+
+    def history(self, application: str, environment: str, *, limit: int = 100) -> list[SettingsVersion]:
+        """List versions, newest first."""
+        ...
+
+    def change(
+        self,
+        application: str,
+        environment: str,
+        *,
+        actor: str,
+        config: Mapping[str, str] | None = None,
+        secrets: Mapping[str, str] | None = None,
+        unset: frozenset[str] = frozenset(),
+    ) -> SettingsVersion:
+        """Add a version with these values set and these names taken away; the newest one where nothing changes.
+
+        A secret that is given gets a new version, whatever its value was before.
+
+        Raises: ConfigError where a name is reserved, unknown, or a value can't be handed to a process.
+        """
+        ...
+
+    def values(self, application: str, environment: str, version: int) -> dict[str, str]:
+        """Every variable of a version, secrets opened: for that application's processes only, never for a log."""
+        ...
 
 
 class Forge(Protocol):

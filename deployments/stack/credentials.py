@@ -8,6 +8,7 @@ from pathlib import Path
 from cryptography.fernet import Fernet
 
 from blocks.installation import write_private
+from blocks.settings_seal import key_name
 
 
 def _password() -> str:
@@ -23,6 +24,8 @@ RECIPES: dict[str, Callable[[], str]] = {
     "postgres_prefect": _password,
     "postgres_slipway": _password,
     "seal_key": _key,
+    # one for each environment: docs/how-to/configure-an-application.md
+    **{key_name(name): _key for name in ("development", "test", "staging", "production")},
     "prefect_auth": lambda: f"admin:{_password()}",
     "prefect_encryption_key": _key,
     "s3_access_key": lambda: secrets.token_hex(10),

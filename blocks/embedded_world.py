@@ -17,6 +17,8 @@ from blocks import http_probe
 from blocks.application_settings_postgres import PostgresApplicationSettings
 from blocks.applications_postgres import PostgresApplications
 from blocks.approvers_postgres import PostgresApprovers
+from blocks.break_glass_files import FOLDER as BREAK_GLASS
+from blocks.break_glass_files import FileBreakGlass
 from blocks.clock import SystemClock
 from blocks.inbox_postgres import PostgresInbox
 from blocks.installation import Installation, read_installation, read_secret
@@ -33,6 +35,7 @@ from domain.ports import (
     ApplicationSettings,
     Approvers,
     Balancer,
+    BreakGlass,
     Clock,
     Databases,
     FlowRuns,
@@ -93,6 +96,10 @@ class EmbeddedWorld:
     @cached_property
     def leases(self) -> Leases:
         return PostgresLeases(self._session)
+
+    @cached_property
+    def break_glass(self) -> BreakGlass:
+        return FileBreakGlass(self.installation.state / BREAK_GLASS)
 
     @cached_property
     def applications(self) -> Applications:

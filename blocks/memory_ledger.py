@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from domain.canonical import canonical_json
+from domain.entries import select_entries
 from domain.ledger import Entry, Event, chain_entry
 
 
@@ -37,14 +38,14 @@ class MemoryLedger:
         limit: int = 10_000,
         newest_first: bool = False,
     ) -> list[Entry]:
-        found = [
-            entry
-            for entry in self._entries
-            if entry.seq > after
-            and (not kinds or entry.kind in kinds)
-            and application in ("", entry.event.application)
-            and environment in ("", entry.event.environment)
-            and release in ("", entry.event.release)
-            and run in ("", entry.event.run)
-        ]
-        return (found[::-1] if newest_first else found)[:limit]
+        return select_entries(
+            self._entries,
+            kinds=kinds,
+            application=application,
+            environment=environment,
+            release=release,
+            run=run,
+            after=after,
+            limit=limit,
+            newest_first=newest_first,
+        )

@@ -15,6 +15,7 @@ from blocks.memory_application_settings import MemoryApplicationSettings
 from blocks.memory_applications import MemoryApplications
 from blocks.memory_approvers import MemoryApprovers
 from blocks.memory_balancer import MemoryBalancer, MemoryMetrics
+from blocks.memory_break_glass import MemoryBreakGlass
 from blocks.memory_databases import MemoryDatabases
 from blocks.memory_flow_runs import MemoryFlowRuns
 from blocks.memory_images import MemoryImages
@@ -118,6 +119,7 @@ class MemoryWorld:
     clock: MemoryClock = field(default_factory=MemoryClock)
     ledger: MemoryLedger = field(default_factory=MemoryLedger)
     leases: MemoryLeases = field(default_factory=MemoryLeases)
+    break_glass: MemoryBreakGlass = field(default_factory=MemoryBreakGlass)
     applications: MemoryApplications = field(default_factory=MemoryApplications)
     settings: MemoryApplicationSettings = field(default_factory=MemoryApplicationSettings)
     inbox: MemoryInbox = field(default_factory=MemoryInbox)

@@ -14,6 +14,7 @@ from domain.ports import (
     ApplicationSettings,
     Approvers,
     Balancer,
+    BreakGlass,
     Clock,
     Databases,
     FlowRuns,
@@ -43,6 +44,8 @@ class World(Protocol):
     def ledger(self) -> Ledger: ...
     @property
     def leases(self) -> Leases: ...
+    @property
+    def break_glass(self) -> BreakGlass: ...
     @property
     def applications(self) -> Applications: ...
     @property

@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from domain.break_glass import Mark
 from domain.delivery import Commit, Ignored, Push
 from domain.ledger import Entry, Event
 from domain.lock import Lock
@@ -50,6 +51,38 @@ class Lease:
     name: str
     owner: str
     expires_at: datetime
+
+
+class BreakGlass(Protocol):
+    """Rollbacks by hand while the usual way is down: their marks and journals, and everybody else's hands kept off."""
+
+    def mark(self, mark: Mark) -> None:
+        """From now on refuse every effect of other runs in that environment, until it is settled."""
+        ...
+
+    def marks(self) -> list[Mark]:
+        """List what was not settled yet, oldest first."""
+        ...
+
+    def guarded(self, application: str, environment: str, *, run: str) -> AbstractContextManager[None]:
+        """Hold an environment for one effect of a run, beside others. Raises: RefusedError for a run that must stop."""
+        ...
+
+    def seized(self, application: str, environment: str, *, limit_s: float) -> AbstractContextManager[None]:
+        """Hold an environment alone. Raises: TransientError where somebody is at work there longer than that."""
+        ...
+
+    def journal(self, run: str) -> Ledger:
+        """The journal of one act; made at its first entry."""
+        ...
+
+    def unsettled(self) -> list[str]:
+        """Name the acts whose journals the ledger has not taken over, oldest first."""
+        ...
+
+    def settle(self, run: str, *, halted: Collection[str]) -> None:
+        """Put an act's journal away and lift its mark; the runs in `halted` stay refused in that environment."""
+        ...
 
 
 class Leases(Protocol):

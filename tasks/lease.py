@@ -12,6 +12,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from blocks.world import open_world
+from domain.break_glass import explain_mark
 from domain.errors import RefusedError, TransientError
 from tasks.recording import Subject, effect_task, is_transient, record
 
@@ -42,7 +43,13 @@ class LeaseKeeper:
     retry_condition_fn=is_transient,
 )
 def acquire_lease(name: str, owner: str) -> None:
-    """Take the lease, waiting for whoever has it up to a quarter of an hour. Effect: a row that expires."""
+    """Take the lease, waiting for whoever has it up to a quarter of an hour. Effect: a row that expires.
+
+    An environment that was rolled back by hand is nobody's until the ledger knows about it.
+    """
+    for mark in open_world().break_glass.marks():
+        if environment_lease(mark.application, mark.environment) == name:
+            raise TransientError(explain_mark(mark))
     open_world().leases.acquire(name, owner=owner, ttl_s=TTL_S)
 
 

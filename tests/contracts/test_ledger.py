@@ -6,6 +6,7 @@ from datetime import UTC
 import psycopg
 import pytest
 
+from blocks.journal import Journal
 from blocks.ledger_postgres import PostgresLedger
 from blocks.memory_ledger import MemoryLedger
 from blocks.postgres_session import PostgresSession
@@ -16,10 +17,12 @@ from domain.ports import Ledger
 CHANGES = ["UPDATE ledger.event SET actor = 'eve'", "DELETE FROM ledger.event", "TRUNCATE ledger.event"]
 
 
-@pytest.fixture(params=["memory", "postgres"])
+@pytest.fixture(params=["memory", "journal", "postgres"])
 def ledger(request: pytest.FixtureRequest) -> Ledger:
     if request.param == "memory":
         return MemoryLedger()
+    if request.param == "journal":
+        return Journal(request.getfixturevalue("tmp_path") / "journal.jsonl")
     return PostgresLedger(request.getfixturevalue("ledger_session"))
 
 

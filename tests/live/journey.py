@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 from urllib.parse import parse_qs, urlparse
 from uuid import uuid4
 
@@ -51,6 +51,9 @@ def until(question: Callable[[], R | None], *, limit_s: float, what: str) -> R:
 class Journey:
     """One application on one stack."""
 
+    _used: ClassVar[dict[str, int]] = {}
+    """The time step of each person's last code: used up for whoever asks next on the same stack, too."""
+
     def __init__(self, stack: RunningStack, folder: Path) -> None:
         self.stack = stack
         self.world = EmbeddedWorld(stack.installation)
@@ -58,7 +61,6 @@ class Journey:
         shutil.copytree(TINY, self.repository)
         self._git("init", "-q", "-b", "main")
         self._seeds: dict[str, str] = {}
-        self._used: dict[str, int] = {}
         application = Application(NAME, "gitea", REPOSITORY, f"file://{self.repository}", "main")
         self.world.applications.add(application, webhook_secret=SECRET)
         self.enrol("ann", "approver", "administrator")
@@ -196,14 +198,21 @@ class Journey:
             "POST", f"/deployments/{deployment}/create_flow_run", json={"parameters": parameters}
         )["id"]
 
-    def wait_end(self, run: str, *, limit_s: float = 180) -> dict[str, Any]:
+    def wait_end(self, run: str, *, limit_s: float = 240) -> dict[str, Any]:
         """Wait until a run is over; returns its state."""
 
         def ended() -> dict[str, Any] | None:
             state = self.stack.prefect("GET", f"/flow_runs/{run}")["state"]
             return state if state["type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") else None
 
-        return until(ended, limit_s=limit_s, what=f"the end of run {run}")
+        try:
+            return until(ended, limit_s=limit_s, what=f"the end of run {run}")
+        except AssertionError as exc:
+            told = [
+                f"{entry.event.kind} {entry.event.site} {dict(entry.data)}"[:200] for entry in self.entries(run=run)
+            ]
+            exc.add_note("its last entries, newest first:\n" + "\n".join(told[:12]))
+            raise
 
     # the world --------------------------------------------------------------------------------------------------
 

@@ -116,7 +116,11 @@ def test_production_ends_wholly_on_one_release_and_the_ledger_agrees(pair: Pair,
         until(lambda: _is_settled(journey, run), limit_s=360, what="the end of the rollout")
         until(lambda: pair.live and journey.is_wholly_on(pair.live), limit_s=60, what="one release on every site")
     assert verify_chain(journey.world.ledger.entries(limit=100_000)).broken_at is None
-    assert not [lease for lease in journey.world.leases.held() if lease.owner == run]
+    until(
+        lambda: not [lease for lease in journey.world.leases.held() if lease.owner == run],
+        limit_s=120,
+        what="the lease given back, or expired",
+    )
     assert {i.state for i in instances(journey) if i.release == pair.live} == {"running"}
     served = visitors.answers[pair.live, 200]
     assert served > 50

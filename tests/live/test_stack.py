@@ -246,6 +246,8 @@ def _deployments(stack: RunningStack) -> dict[str, dict[str, Any]]:
         for key in own[1:]:
             one.pop(key, None)
         one["parameter_openapi_schema"].setdefault("definitions", {})
+        if one.get("global_concurrency_limit"):
+            one["global_concurrency_limit"] = one["global_concurrency_limit"]["limit"]
         for schedule in one["schedules"]:
             for key in ("id", "created", "updated"):
                 schedule.pop(key)

@@ -11,8 +11,13 @@ from domain.errors import TransientError
 _PROBE_KEY = ".slipway/ready"
 
 
-def ensure_bucket(endpoint_url: str, *, access_key: str, secret_key: str, bucket: str, limit_s: float = 60) -> None:
+def ensure_bucket(
+    endpoint_url: str, *, access_key: str, secret_key: str, bucket: str, limit_s: float = 60, may_make: bool = True
+) -> None:
     """Make the bucket and write a small object until that works. May be repeated.
+
+    Args:
+        may_make: False only tries whether the bucket that is there stores.
 
     Raises: TransientError with the last answer, at the limit.
     """
@@ -31,7 +36,7 @@ def ensure_bucket(endpoint_url: str, *, access_key: str, secret_key: str, bucket
     deadline = time.monotonic() + limit_s
     while True:
         try:
-            _write(client, bucket)
+            _write(client, bucket, may_make=may_make)
             return
         except (BotoCoreError, ClientError) as exc:
             if time.monotonic() > deadline:
@@ -39,8 +44,10 @@ def ensure_bucket(endpoint_url: str, *, access_key: str, secret_key: str, bucket
         time.sleep(0.2)
 
 
-def _write(client: Any, bucket: str) -> None:
+def _write(client: Any, bucket: str, *, may_make: bool) -> None:
     names = [known["Name"] for known in client.list_buckets().get("Buckets", [])]
+    if bucket not in names and not may_make:
+        raise TransientError(f"There is no bucket '{bucket}'.")
     if bucket not in names:
         client.create_bucket(Bucket=bucket)
     client.put_object(Bucket=bucket, Key=_PROBE_KEY, Body=b"ready")

@@ -8,6 +8,7 @@ applications, approvers, leases).
 import psycopg
 
 from blocks.postgres_session import LEDGER_ROLE
+from blocks.schema_version import apply_steps
 from blocks.settings_schema import SETTINGS_GRANTS, SETTINGS_TABLES
 
 OWNER_ROLE = "slipway_ledger_owner"
@@ -147,3 +148,4 @@ def install_schema(superuser_url: str) -> None:
     with psycopg.connect(superuser_url, autocommit=True) as connection, connection.transaction():
         for part in (_ROLES, _LEDGER, _DESK, SETTINGS_TABLES, _GRANTS, SETTINGS_GRANTS):
             connection.execute(part)
+        apply_steps(connection, writers=(LEDGER_ROLE,))

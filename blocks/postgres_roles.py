@@ -43,6 +43,16 @@ def ensure_extension(superuser_url: str, extension: str) -> None:
         connection.execute(sql.SQL("CREATE EXTENSION IF NOT EXISTS {}").format(sql.Identifier(extension)))
 
 
+def find_login_problem(url: str) -> str:
+    """Say why nobody gets in with this URL, without the URL; empty where it works."""
+    try:
+        with psycopg.connect(url, connect_timeout=5) as connection:
+            connection.execute("SELECT 1")
+    except psycopg.Error as exc:
+        return str(exc).strip().splitlines()[0][:256]
+    return ""
+
+
 def _connect(url: str) -> psycopg.Connection:
     try:
         return psycopg.connect(url, autocommit=True, connect_timeout=5)

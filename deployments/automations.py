@@ -18,6 +18,11 @@ _WAITING = ("Suspended", "Paused")
 _WATCHED_FLOWS = ["ci", "cd", "rollback"]
 
 
+def our_automations(reconcile: UUID) -> list[AutomationCore]:
+    """All of them. `reconcile` is the id of that deployment."""
+    return [zombie_automation(), reconcile_automation(reconcile)]
+
+
 def zombie_automation() -> AutomationCore:
     """Call a run crashed whose process fell silent: worker and run both killed leave RUNNING for ever.
 

@@ -177,11 +177,11 @@ def _deployed_from(client: "SyncPrefectClient", wanted: DeploymentSpec) -> str:
 
 def _ensure_automations(client: "SyncPrefectClient") -> list[str]:
     """Make our automations, and change those whose text here changed; paused ones stay paused."""
-    from deployments.automations import reconcile_automation, zombie_automation
+    from deployments.automations import our_automations
 
     reconcile = client.read_deployment_by_name("reconcile/reconcile").id
     made: list[str] = []
-    for automation in (zombie_automation(), reconcile_automation(reconcile)):
+    for automation in our_automations(reconcile):
         mark = _fingerprint(automation.model_dump(mode="json"))
         automation.description += f" [{mark}]"
         known = client.read_automations_by_name(automation.name)

@@ -12,6 +12,7 @@ from cryptography.fernet import Fernet
 from packaging.specifiers import SpecifierSet
 
 from blocks.processes import stack_members
+from blocks.seal import SEAL_SECRET
 from deployments.doctor.case import Case, Notes
 from deployments.stack.code import HOME
 from deployments.stack.credentials import RECIPES
@@ -26,7 +27,6 @@ PINS = {"prefect": "==3.8.8", "fastapi": ">=0.139,<0.151", "sqlalchemy": ">=2.0,
 _INSTALL = "sh requirements/install.sh .venv requirements/runtime.txt"
 _LOCKED = re.compile(r"^([A-Za-z0-9_.-]+)(?:\[[^]]*\])?==([^ ;\\]+)([^\\]*)\\?$", re.MULTILINE)
 _DIFFERENT_MAX = 5
-_FERNET_KEYS = ("seal_key", "prefect_encryption_key")
 _OWN_USERS_ONLY = 0o077
 
 
@@ -105,7 +105,7 @@ def look_at_credentials(case: Case, notes: Notes) -> None:
         value = case.secret(name)
         if not value:
             notes.broken(f"{name} in credentials.json is empty.", f"cp BACKUP/credentials.json {case.state}/")
-        elif name in _FERNET_KEYS and not _is_fernet_key(value):
+        elif RECIPES[name] is RECIPES[SEAL_SECRET] and not _is_fernet_key(value):
             notes.broken(f"{name} in credentials.json is no key.", f"cp BACKUP/credentials.json {case.state}/")
 
 

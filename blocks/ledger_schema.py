@@ -107,6 +107,8 @@ CREATE TABLE IF NOT EXISTS desk.approver (
     seed bytea NOT NULL,
     enrolled_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+ALTER TABLE desk.approver ADD COLUMN IF NOT EXISTS wrong_codes integer NOT NULL DEFAULT 0;
+ALTER TABLE desk.approver ADD COLUMN IF NOT EXISTS locked_until timestamptz;
 CREATE TABLE IF NOT EXISTS desk.used_code (
     approver text NOT NULL,
     time_step bigint NOT NULL,

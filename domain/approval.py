@@ -11,13 +11,15 @@ from typing import Any, Literal
 from domain.canonical import digest_of
 from domain.catalogue import Language, say
 from domain.delivery import Commit
+from domain.people import is_among
 from domain.ports import Approver
 from domain.release import short
+from domain.roles import Role, has_role
 
 LISTED_MAX = 8
 """How many commits, settings or migrations a form lists; it has one screen."""
 
-Refusal = Literal["unknown", "role", "self", "wrong", "used", "bypassed", "malformed"]
+Refusal = Literal["unknown", "role", "self", "wrong", "used", "locked", "bypassed", "malformed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,22 +71,27 @@ def _as_json(value: Any) -> Any:
     return value
 
 
-def judge_person(approver: Approver | None, *, role: str, requesters: Collection[str]) -> Refusal | None:
+def judge_person(
+    approver: Approver | None,
+    *,
+    role: str,
+    requesters: Collection[str],
+    application: str = "",
+    environment: str = "",
+) -> Refusal | None:
     """Decide whether this person may decide at all; None when they may.
 
     Args:
         approver: the enrolled person, None where the name is unknown.
         role: what the decision takes; an administrator has every role.
-        requesters: names, log-ins and e-mail addresses of those who asked; compared without case.
+        requesters: names, log-ins and e-mail addresses of those who asked; compared as `domain/people.py` does.
+        application, environment: what it is about; empty means all of them, which takes a role for all of them.
     """
     if approver is None:
         return "unknown"
-    if role not in approver.roles and "administrator" not in approver.roles:
+    if not has_role(approver.roles, Role(role, application, environment)):
         return "role"
-    identities = {identity.casefold() for identity in (approver.name, *approver.logins)}
-    if identities & {requester.casefold() for requester in requesters if requester}:
-        return "self"
-    return None
+    return "self" if is_among(approver, requesters) else None
 
 
 def compare_configuration(before: dict[str, Any] | None, after: dict[str, Any]) -> tuple[Difference, ...]:

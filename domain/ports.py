@@ -17,6 +17,7 @@ from domain.break_glass import Mark
 from domain.delivery import Commit, Ignored, Push
 from domain.ledger import Entry, Event
 from domain.lock import Lock
+from domain.lockout import CodeUse
 from domain.release import Image, Manifest
 from domain.service import Arm, Instance, Outcome, Probe, ServiceSpec
 from domain.settings import SettingsVersion
@@ -464,7 +465,10 @@ class Databases(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Approver:
-    """A person who may decide. `logins` are forge log-ins and e-mail addresses that are the same person."""
+    """A person who may decide. `logins` are forge log-ins and e-mail addresses that are the same person.
+
+    `roles` are written as `domain/roles.py` reads them: `approver`, `administrator:helpdesk/staging`.
+    """
 
     name: str
     roles: tuple[str, ...] = ("approver",)
@@ -482,10 +486,22 @@ class Approvers(Protocol):
 
     def list(self) -> list[Approver]: ...
 
-    def revoke(self, name: str) -> None: ...
+    def change(self, approver: Approver) -> None:
+        """Replace roles and log-ins of an enrolled person, at once. Raises: ConfigError where the name is unknown."""
+        ...
 
-    def use_code(self, name: str, code: str) -> str:
-        """Check a one-time code and use it up: `ok`, `unknown`, `wrong` or `used`."""
+    def renew(self, name: str) -> str:
+        """Give a person a new seed; the old one is worth nothing from then on, and a lock is over. Returns the
+        provisioning URI. Raises: ConfigError where the name is unknown."""
+        ...
+
+    def revoke(self, name: str) -> None:
+        """Take a person out, at once; nobody of that name is no error."""
+        ...
+
+    def use_code(self, name: str, code: str) -> CodeUse:
+        """Check a one-time code and use it up, whatever is decided afterwards; wrong codes are counted, and lock.
+        Of several who ask at once with one code, one is told `ok`."""
         ...
 
 

@@ -13,9 +13,10 @@ from domain.approval import Difference, Evidence, Shown, compare_configuration, 
 from domain.catalogue import say
 from domain.delivery import Commit
 from domain.ledger import Entry
-from domain.ports import Approver
 from domain.release import short
+from domain.roles import ADMINISTRATOR, APPROVER
 from domain.rollout import SETTLING_KINDS, live_release
+from tasks.codes import explain_code, take_code
 from tasks.incident import notify
 from tasks.instances import find_manifest
 from tasks.recording import Subject, effect_task, reading_task, record
@@ -164,13 +165,12 @@ def weigh_answer(
     world = open_world()
     now = look_at_request(run, application, environment, release)
     pinned = world.ledger.entries(kinds=["release.pinned"], application=application, release=release, limit=1)[0]
-    refusal = _refusal(answer, requesters_of(now, pinned.data))
-    reason = _explain_refusal(refusal, answer, role="approver") if refusal else ""
+    approver = answer.get("approver", "")
+    subject = Subject(run, application, environment, "", release, actor=approver or "unknown")
+    refusal, reason = _weigh_person(subject, answer, role=APPROVER, requesters=requesters_of(now, pinned.data))
     if not refusal and now.hash != shown_hash:
         reason = say("approval.refused_drift", language=world.language)
         refusal = "drift"
-    approver = answer.get("approver", "")
-    subject = Subject(run, application, environment, "", release, actor=approver or "unknown")
     common = {"gate": gate, "attempt": attempt, "shown_hash": shown_hash, "comment": answer.get("comment", "")[:500]}
     if refusal:
         record(subject, "approval.refused", detail=f"{gate}:{attempt}", **common, refusal=refusal, reason=reason)
@@ -180,26 +180,37 @@ def weigh_answer(
     return {"outcome": answer["decision"], "approver": approver, "reason": answer.get("comment", "")}
 
 
-def _refusal(answer: dict[str, str], requesters: set[str]) -> str:
-    """Find the first reason against an answer; the code is used up only where nothing else is wrong."""
+def _weigh_person(subject: Subject, answer: dict[str, str], *, role: str, requesters: set[str]) -> tuple[str, str]:
+    """Find the first reason against an answer, and how people read it; both empty where there is none.
+
+    The code is taken first, so that it is used up (and a wrong one counted) whatever else is wrong.
+    """
     for flaw in ("bypassed", "malformed"):
         if flaw in answer:
-            return flaw
-    approvers = open_world().approvers
-    refusal = judge_person(approvers.get(answer["approver"]), role="approver", requesters=requesters)
-    if refusal:
-        return refusal
-    status = approvers.use_code(answer["approver"], answer["code"])
-    return "" if status == "ok" else status
+            return flaw, _explain_refusal(flaw, subject, answer, role=role)
+    name = answer["approver"]
+    use = take_code(subject, name, answer["code"])
+    if not use.is_ok:
+        return use.status, explain_code(use, name)
+    refusal = judge_person(
+        open_world().approvers.get(name),
+        role=role,
+        requesters=requesters,
+        application=subject.application,
+        environment=subject.environment,
+    )
+    return (refusal, _explain_refusal(refusal, subject, answer, role=role)) if refusal else ("", "")
 
 
-def _explain_refusal(refusal: str, answer: dict[str, str], *, role: str) -> str:
+def _explain_refusal(refusal: str, subject: Subject, answer: dict[str, str], *, role: str) -> str:
+    language = open_world().language
+    everywhere = say("approval.everywhere", language=language)
     return say(
         f"approval.refused_{refusal}",
-        language=open_world().language,
+        language=language,
         approver=answer.get("approver", "")[:80],
         role=role,
-        time=f"{datetime.now(UTC):%H:%M:%S}",
+        place=f"{subject.application or everywhere}, {subject.environment or everywhere}",
         detail=answer.get("malformed", ""),
     )
 
@@ -215,15 +226,10 @@ def authorise(
 
     Returns: an empty text where they may; else why not, as people read it.
     """
-    world = open_world()
     subject = Subject(run, application, environment, "", release, actor=administrator[:80] or "unknown")
-    person: Approver | None = world.approvers.get(administrator)
-    refusal = judge_person(person, role="administrator", requesters=())
-    if not refusal:
-        status = world.approvers.use_code(administrator, code)
-        refusal = None if status == "ok" else status
+    answer = {"approver": administrator, "code": code}
+    refusal, why = _weigh_person(subject, answer, role=ADMINISTRATOR, requesters=set())
     if refusal:
-        why = _explain_refusal(refusal, {"approver": administrator}, role="administrator")
         record(subject, f"{act}.refused", refusal=refusal, reason=reason[:500], why=why)
         return why
     record(subject, f"{act}.authorised", reason=reason[:500])

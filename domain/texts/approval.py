@@ -36,8 +36,8 @@ TEXTS: dict[str, tuple[str, str]] = {
         "没有登记名为“{approver}”的人。请用 `slipway approver add` 登记。",
     ),
     "approval.refused_role": (
-        "'{approver}' does not have the role that this takes ({role}).",
-        "“{approver}”没有所需的角色（{role}）。",
+        "'{approver}' does not have the role that this takes ({role}: {place}).",
+        "“{approver}”没有所需的角色（{role}：{place}）。",
     ),
     "approval.refused_self": (
         "'{approver}' asked for this release. Somebody else has to decide.",
@@ -47,6 +47,20 @@ TEXTS: dict[str, tuple[str, str]] = {
         "The code of '{approver}' is wrong or too old. The server's time is {time} UTC; compare your device's clock.",
         "“{approver}”的验证码错误或已过期。服务器时间为 {time} UTC，请核对设备时钟。",
     ),
+    "approval.tries_left": (
+        "{left} more wrong codes lock this name for {minutes} minutes.",
+        "再错 {left} 次，该姓名将被锁定 {minutes} 分钟。",
+    ),
+    "approval.lock_begun": (
+        "Too many wrong codes: this name is locked until {until} UTC, everywhere.",
+        "错误次数过多：该姓名已被锁定至 {until} UTC，所有操作均受限。",
+    ),
+    "approval.refused_locked": (
+        "'{approver}' is locked until {until} UTC after too many wrong codes; before that no code counts, right or "
+        "wrong. The server's time is {time} UTC.",
+        "“{approver}”因验证码错误次数过多被锁定至 {until} UTC；在此之前任何验证码均无效。服务器时间为 {time} UTC。",
+    ),
+    "approval.everywhere": ("everywhere", "全部"),
     "approval.refused_used": (
         "The code of '{approver}' was used before. Wait for the next one.",
         "“{approver}”的验证码已使用过，请等待下一个。",

@@ -1,40 +1,20 @@
-"""What inbox, register, approvers and leases promise, in memory and in PostgreSQL."""
+"""What inbox, register and leases promise, in memory and in PostgreSQL."""
 
 import time
-from datetime import UTC, datetime, timedelta
-from urllib.parse import parse_qs, urlparse
 
-import pyotp
 import pytest
 from cryptography.fernet import Fernet
 
 from blocks.applications_postgres import PostgresApplications
-from blocks.approvers_postgres import PostgresApprovers
 from blocks.inbox_postgres import PostgresInbox
 from blocks.leases_postgres import PostgresLeases
 from blocks.memory_applications import MemoryApplications
-from blocks.memory_approvers import MemoryApprovers
 from blocks.memory_inbox import MemoryInbox
 from blocks.memory_leases import MemoryLeases
 from blocks.postgres_session import PostgresSession
 from blocks.seal import Seal
 from domain.errors import ConfigError, TransientError
-from domain.ports import Application, Applications, Approver, Approvers, Inbox, Leases
-
-NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = NOON
-
-    def __call__(self) -> datetime:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
+from domain.ports import Application, Applications, Inbox, Leases
 
 
 @pytest.fixture
@@ -65,15 +45,6 @@ def leases(session: PostgresSession | None) -> Leases:
 @pytest.fixture
 def applications(session: PostgresSession | None, seal: Seal) -> Applications:
     return PostgresApplications(session, seal) if session else MemoryApplications()
-
-
-@pytest.fixture
-def approvers(session: PostgresSession | None, seal: Seal, clock: Clock) -> Approvers:
-    return PostgresApprovers(session, seal, clock) if session else MemoryApprovers(clock)
-
-
-def code_of(uri: str, at: datetime) -> str:
-    return pyotp.TOTP(parse_qs(urlparse(uri).query)["secret"][0]).at(at)
 
 
 def test_a_delivery_is_stored_once_byte_for_byte(inbox: Inbox):
@@ -149,34 +120,3 @@ def test_a_webhook_secret_rests_sealed(ledger_session: PostgresSession, seal: Se
     assert b"s3cret" not in stored
     with pytest.raises(ConfigError, match="another key"):
         Seal(Fernet.generate_key().decode()).open(stored)
-
-
-def test_a_right_code_is_good_once(approvers: Approvers, clock: Clock):
-    uri = approvers.enrol(Approver("ann", logins=("ann@example.org",)))
-    assert approvers.use_code("ann", code_of(uri, clock.now)) == "ok"
-    assert approvers.use_code("ann", code_of(uri, clock.now)) == "used"
-    clock.now += timedelta(seconds=30)
-    assert approvers.use_code("ann", code_of(uri, clock.now)) == "ok"
-
-
-@pytest.mark.parametrize(("steps", "answer"), [(-2, "wrong"), (-1, "ok"), (1, "ok"), (2, "wrong")])
-def test_one_step_of_clock_skew_is_forgiven_and_no_more(approvers: Approvers, clock: Clock, steps: int, answer: str):
-    uri = approvers.enrol(Approver("ann"))
-    assert approvers.use_code("ann", code_of(uri, clock.now + timedelta(seconds=30 * steps))) == answer
-
-
-def test_wrong_and_unknown_are_told_apart_for_the_record(approvers: Approvers):
-    approvers.enrol(Approver("ann"))
-    assert approvers.use_code("ann", "not-a-code") == "wrong"
-    assert approvers.use_code("ann", "漢字") == "wrong"
-    assert approvers.use_code("bob", "000000") == "unknown"
-
-
-def test_enrolling_twice_is_refused_and_revoking_ends_it(approvers: Approvers):
-    approvers.enrol(Approver("ann", roles=("approver", "administrator")))
-    with pytest.raises(ConfigError, match="revoke ann"):
-        approvers.enrol(Approver("ann"))
-    assert approvers.get("ann") == Approver("ann", roles=("approver", "administrator"))
-    approvers.revoke("ann")
-    assert approvers.get("ann") is None
-    assert approvers.use_code("ann", "000000") == "unknown"

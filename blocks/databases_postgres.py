@@ -16,13 +16,15 @@ from pathlib import Path
 from pydantic import Field
 
 from blocks.guarded import NICENESS, Guarded, Order
-from blocks.identity import clean_environment
+from blocks.identity import clean_environment, give
 from blocks.installation import read_secret, write_private
 from blocks.installed_block import InstalledBlock
 from blocks.postgres_roles import ensure_database, ensure_role
 from blocks.postgres_server import SUPERUSER, PostgresServer, wait_ready
 from domain.errors import ConfigError, TransientError
 
+SOCKETS = "sockets"
+CHECK_ROLE = "tester"
 _ATTEMPTS_MAX = 3
 _START_LIMIT_S = 30
 
@@ -65,7 +67,9 @@ class PostgresDatabases(InstalledBlock):
     def throwaway(self, directory: Path) -> Generator[str]:
         """Run a fresh server in `directory` as the build user, and take it away afterwards; yields its URL.
 
-        It also ends when we die. Raises: TransientError with the end of its log where it does not start.
+        The role of the URL owns its database and may make others; it is no superuser, who could start programs outside
+        of a check's sandbox. The server listens on 127.0.0.1 and in `directory/sockets`. It also ends when we die.
+        Raises: TransientError with the end of its log where it does not start.
         """
         directory.mkdir(parents=True, exist_ok=True)
         try:
@@ -77,6 +81,9 @@ class PostgresDatabases(InstalledBlock):
     @contextmanager
     def _started(self, directory: Path) -> Generator[str]:
         password = secrets.token_urlsafe(18)
+        (directory / SOCKETS).mkdir(exist_ok=True)
+        give(directory / SOCKETS, self.installation.users.build, mode=0o700)
+        directory.chmod(0o711)
         for attempt in range(1, _ATTEMPTS_MAX + 1):
             server = self._throwaway_server(directory)
             server.initialise(password, durable=False)
@@ -87,7 +94,7 @@ class PostgresDatabases(InstalledBlock):
                     if attempt == _ATTEMPTS_MAX:
                         raise TransientError(f"{exc} Last words: {_last_words(directory)}") from exc
                     continue  # somebody else may have taken the port in between
-                yield server.url(password)
+                yield _open_to_check(server, password)
             break
 
     def _throwaway_server(self, directory: Path) -> PostgresServer:
@@ -97,7 +104,8 @@ class PostgresDatabases(InstalledBlock):
             data=directory / "pgdata",
             port=_free_port(),
             user=installation.users.build,
-            settings=_FORGETFUL,
+            # relative to its data: the whole path may be too long for a socket
+            settings={**_FORGETFUL, "unix_socket_directories": f"../{SOCKETS}"},
         )
 
     def _address(self) -> str:
@@ -118,6 +126,14 @@ class PostgresDatabases(InstalledBlock):
                     raise ConfigError(f"There is no database '{name}' yet. Run `slipway app add`, or start a rollout.")
                 write_private(path, secrets.token_urlsafe(24))
         return path.read_text()
+
+
+def _open_to_check(server: PostgresServer, password: str) -> str:
+    """Make the role and the database of a check; returns their URL."""
+    own = secrets.token_urlsafe(18)
+    ensure_role(server.url(password), CHECK_ROLE, password=own, may_create=True)
+    ensure_database(server.url(password), CHECK_ROLE, owner=CHECK_ROLE)
+    return server.url(own, user=CHECK_ROLE, database=CHECK_ROLE)
 
 
 def _database_name(application: str, environment: str) -> str:

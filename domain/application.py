@@ -40,17 +40,22 @@ class ApplicationPart(_Part):
 
 
 class BuildPart(_Part):
-    """How a commit becomes a bundle: locked wheels, then commands of the application's own."""
+    """How a commit becomes a bundle: locked wheels, then commands of the application's own.
+
+    They reach the package registry; `network = true` gives them all of this machine's network.
+    """
 
     requirements: RelativePath = "requirements.lock"
     commands: tuple[Command, ...] = ()
+    network: bool = False
     limit_s: Annotated[int, Field(ge=1, le=3600)] = 600
 
 
 class CheckPart(_Part):
     """One check of `ci`; it passes when its command ends with 0 within its limit.
 
-    `database = true` gives it a throw-away PostgreSQL in `DATABASE_URL`.
+    `database = true` gives it a throw-away PostgreSQL in `DATABASE_URL`; `network = true` this machine's network,
+    where else it reaches the package registry only.
     """
 
     name: Name
@@ -58,6 +63,7 @@ class CheckPart(_Part):
     command: Command
     requirements: RelativePath | None = None
     database: bool = False
+    network: bool = False
     limit_s: Annotated[int, Field(ge=1, le=3600)] = 300
 
 

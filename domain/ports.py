@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from domain.break_glass import Mark
 from domain.delivery import Commit, Ignored, Push
+from domain.isolation import Isolation
 from domain.ledger import Entry, Event
 from domain.lock import Lock
 from domain.lockout import CodeUse
@@ -245,9 +246,18 @@ class Runner(Protocol):
         environment: Mapping[str, str],
         limit_s: float,
         log: Path | None = None,
+        network: bool = False,
+        servers: Path | None = None,
     ) -> Outcome:
         """Run to the end or to the limit, then end every child. The environment given is the whole environment
-        besides what the runner's own allow-list passes on. Output goes to `log`; its end into the outcome."""
+        besides what the runner's own allow-list passes on. Output goes to `log`; its end into the outcome.
+        Where the machine can, the command has a network of its own with a way to the package registry; `network`
+        asks for the machine's. `servers` is a folder with UNIX sockets whose names end in `.<port>`: servers for this
+        command alone, which it finds on 127.0.0.1."""
+        ...
+
+    def isolation(self) -> Isolation:
+        """How far commands are kept apart from everything else here: tried, not guessed."""
         ...
 
     def hand_over(self, directory: Path) -> None:

@@ -42,13 +42,16 @@ def _run(folder: Path, file: ApplicationFile, part: CheckPart) -> CheckResult:
     _make_copy(folder, place)
     log.unlink(missing_ok=True)
     environment = world.packages.environment(_lock_of(place / SOURCE, file, part))
-    with _database(part, folder / f"postgres-{part.name}") as variables:
+    beside = folder / f"postgres-{part.name}"
+    with _database(part, beside) as variables:
         ended = world.runner.run(
             part.command,
             directory=place / SOURCE,
             environment={**command_environment(environment), **variables},
             limit_s=part.limit_s,
             log=log,
+            network=part.network,
+            servers=beside if part.database else None,
         )
     result = judge_command(part.name, part.kind, ended, limit_s=part.limit_s, log=log)
     shutil.rmtree(place, ignore_errors=True)

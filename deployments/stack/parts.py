@@ -18,8 +18,8 @@ from blocks.installation import Installation, write_private
 from blocks.postgres_server import PostgresServer
 from blocks.supervisor import Program
 from deployments.stack.client import client_environment
-from deployments.stack.code import steps_folder
-from deployments.stack.probes import POOL
+from deployments.stack.code import steps_folder, workers_hash
+from deployments.stack.probes import POOL, PRODUCTION_POOL
 from deployments.stack.settings import Settings
 from deployments.stack.traefik import static_configuration, traefik_folder
 from domain.errors import ConfigError
@@ -185,15 +185,41 @@ def prefect(kit: Kit) -> Program:
     )
 
 
-def worker(kit: Kit) -> Program:
-    """The worker that starts flow runs as processes. No `--limit`: a quick resume would kill it; the pool has one."""
-    command = (sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process")
+def workers(kit: Kit) -> tuple[Program, Program]:
+    """The two workers: what builds, and what may touch production."""
+    return general_worker(kit), production_worker(kit)
+
+
+def general_worker(kit: Kit) -> Program:
+    """The worker that runs `ci`: other people's commits come near it, so it has a home and credentials of its own."""
+    home = kit.installation.state / "prefect-general"
+    home.mkdir(exist_ok=True)
+    storage = {"PREFECT_HOME": str(home), "PREFECT_RESULTS_LOCAL_STORAGE_PATH": str(home / "storage")}
+    return _worker(kit, "worker", POOL, home, {**flow_environment(kit), **storage})
+
+
+def production_worker(kit: Kit) -> Program:
+    """The worker that runs what approves and what touches production.
+
+    It takes over runs that wait in the general pool since an earlier version, which had only that one.
+    """
+    home = kit.installation.state / "prefect"
+    return _worker(kit, "worker-production", PRODUCTION_POOL, home, flow_environment(kit), "--inherits", POOL)
+
+
+def _worker(kit: Kit, name: str, pool: str, home: Path, environment: Mapping[str, str], *words: str) -> Program:
+    """A locked worker, which runs flows as processes. No limit of its own: a quick resume would kill it; the pool has.
+
+    It runs from a folder beside the copies of the code, and is started anew only when its own file has changed.
+    """
+    codes = kit.installation.state / "code"
+    command = (sys.executable, "-P", str(steps_folder(codes) / "slipway_worker.py"))
     return Program(
-        name="worker",
-        command=(*command, "--name", "slipway", "--install-policy", "never"),
-        directory=kit.installation.state / "prefect",
-        environment=flow_environment(kit),
-        log=_log(kit, "worker"),
+        name=name,
+        command=(*command, "--pool", pool, "--name", name, *words),
+        directory=home,
+        environment={**environment, "SLIPWAY_WORKER": workers_hash(codes)},
+        log=_log(kit, name),
         priority=50,
         start_s=3,
         stop_limit_s=30,
@@ -243,11 +269,10 @@ def prefect_client_environment(kit: Kit) -> dict[str, str]:
 
 
 def flow_environment(kit: Kit) -> dict[str, str]:
-    """The environment of the worker, which its flow runs inherit; with what builds need of ours."""
+    """The environment of the workers, which their flow runs inherit; with what builds need of ours."""
     return {
         **build_environment(kit),
         **prefect_client_environment(kit),
-        "PYTHONPATH": str(steps_folder(kit.installation.state / "code")),
         "PREFECT_WORKER_QUERY_SECONDS": "1",
         "PREFECT_WORKER_ENABLE_CANCELLATION": "true",
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",

@@ -6,9 +6,9 @@ stays: documents that exist are never written again. Prefect is imported inside,
 
 import asyncio
 import hashlib
+import json
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -19,9 +19,12 @@ from deployments.stack.code import RENDERED_FILE, prune_code
 from deployments.stack.deploying import DeploymentSpec, PrefectFile, deploy, load_flows, read_prefect_file
 from deployments.stack.layout import read_environments, site_names
 from deployments.stack.parts import Kit
-from deployments.stack.probes import POOL, wait_http
+from deployments.stack.probes import WORKERS, wait_http
 from deployments.stack.progress import Progress
 from domain.errors import InvariantError
+
+RECORD_FILE = "deployed.json"
+PULL_STEP = "prefect.deployments.steps.set_working_directory"
 
 if TYPE_CHECKING:
     from prefect import Flow
@@ -53,7 +56,8 @@ def register(kit: Kit, progress: Progress, *, start_worker: Callable[[], None]) 
         )
     try:
         with get_client(sync_client=True) as client:
-            _ensure_pool(client, kit)
+            for pool in WORKERS.values():
+                _ensure_pool(client, kit, pool)
             start_worker()
             _register(client, kit, progress, file, flows)
     except PrefectHTTPStatusError as exc:
@@ -69,6 +73,7 @@ def _register(
         notes += _register_blocks(client, kit)
     with progress.step("deployments") as notes:
         notes += _deploy(client, kit, file, flows)
+        _record_deployed(client, kit, file)
     with progress.step("automations") as notes:
         notes += _ensure_automations(client)
     with progress.step("Prefect has every deployment, and schedules runs") as notes:
@@ -91,20 +96,20 @@ def _watch_restarts(kit: Kit) -> Callable[[], str]:
     return is_hopeless
 
 
-def _ensure_pool(client: "SyncPrefectClient", kit: Kit) -> None:
+def _ensure_pool(client: "SyncPrefectClient", kit: Kit, name: str) -> None:
     from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
     from prefect.exceptions import ObjectNotFound
 
     limit = kit.settings.runs_at_once_max
     try:
-        pool = client.read_work_pool(POOL)
+        pool = client.read_work_pool(name)
         if pool.concurrency_limit != limit:
-            client.update_work_pool(POOL, WorkPoolUpdate(concurrency_limit=limit))
+            client.update_work_pool(name, WorkPoolUpdate(concurrency_limit=limit))
     except ObjectNotFound:
         from prefect.workers.process import ProcessWorker
 
         template = ProcessWorker.get_default_base_job_template()
-        create = WorkPoolCreate(name=POOL, type="process", concurrency_limit=limit, base_job_template=template)
+        create = WorkPoolCreate(name=name, type="process", concurrency_limit=limit, base_job_template=template)
         client.create_work_pool(create)
 
 
@@ -162,17 +167,37 @@ def _deploy(client: "SyncPrefectClient", kit: Kit, file: PrefectFile, flows: "di
 
 
 def _deployed_from(client: "SyncPrefectClient", wanted: DeploymentSpec) -> str:
-    """The folder from which the server would run this deployment; empty where it does not know it."""
+    """The folder from which the server would run this deployment; empty where it does not know it as it should be."""
     from prefect.exceptions import ObjectNotFound
 
     try:
         deployment = client.read_deployment_by_name(wanted.full_name)
     except ObjectNotFound:
         return ""
-    for step in deployment.pull_steps or []:
-        for settings in step.values():
-            return str(Path(settings.get("codes", "")) / settings.get("current", ""))
-    return ""
+    found = (deployment.entrypoint, deployment.work_pool_name, deployment.job_variables or {})
+    if found != (wanted.entrypoint, wanted.work_pool.name, wanted.work_pool.job_variables):
+        return ""
+    steps = deployment.pull_steps or []
+    return str(steps[0].get(PULL_STEP, {}).get("directory", "")) if len(steps) == 1 else ""
+
+
+def _record_deployed(client: "SyncPrefectClient", kit: Kit, file: PrefectFile) -> None:
+    """Write down what the workers may run: the server's word for it counts now, and never again.
+
+    Effect: `deployed.json` of the state folder, whole or not at all.
+    """
+    deployments = {
+        str(client.read_deployment_by_name(one.full_name).id): {
+            "name": one.full_name,
+            "entrypoint": one.entrypoint,
+            "pool": one.work_pool.name,
+        }
+        for one in file.deployments
+    }
+    path = kit.installation.state / RECORD_FILE
+    text = json.dumps({"code": kit.code.name, "deployments": deployments}, indent=2)
+    if not path.exists() or path.read_text() != text:
+        write_private(path, text, mode=0o644)
 
 
 def _ensure_automations(client: "SyncPrefectClient") -> list[str]:

@@ -28,7 +28,7 @@ from deployments.stack.layout import (
 from deployments.stack.lock import exclusive
 from deployments.stack.parts import Kit
 from deployments.stack.preflight import find_problems
-from deployments.stack.probes import wait_http
+from deployments.stack.probes import WORKERS, wait_http
 from deployments.stack.progress import Progress
 from deployments.stack.registration import register
 from deployments.stack.settings import Settings
@@ -38,7 +38,7 @@ from domain.errors import ConfigError, TransientError
 _ORPHAN_GRACE_S = 20
 _WELL_LIMIT_S = 60
 _DYING_LIMIT_S = 5
-_STACK_GROUPS = ("postgres", "s3", "prefect", "worker", "door", "keeper")
+_STACK_GROUPS = ("postgres", "s3", "prefect", *WORKERS, "door", "keeper")
 
 
 def bring_up(settings: Settings, progress: Progress) -> Installation:
@@ -163,7 +163,7 @@ def _start_instances(supervisor: Supervisor, *, own: Sequence[str], progress: Pr
 
 
 def _start_workers(kit: Kit, supervisor: Supervisor, progress: Progress) -> None:
-    for program in (parts.worker(kit), parts.door(kit)):
+    for program in (*parts.workers(kit), parts.door(kit)):
         if supervisor.add_group(program.name, [program]):
             progress.say(f"✓ {program.name} started")
 

@@ -86,7 +86,7 @@ def kill_instance(journey: Journey, run: str) -> None:
 
 VICTIMS: dict[str, Callable[[Journey, str], None]] = {
     "flow-run": kill_flow_run,
-    "worker": kill_part("worker"),
+    "worker": kill_part("worker-production"),
     "prefect": kill_part("prefect"),
     "postgres": kill_part("postgres"),
     "s3": kill_part("s3"),

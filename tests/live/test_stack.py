@@ -23,7 +23,18 @@ from blocks.processes import stack_members
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 
-PARTS = ["postgres", "s3", "prefect", "worker", "door", "traefik-production-alpha", "traefik-production-beta", "keeper"]
+PARTS = [
+    "postgres",
+    "s3",
+    "prefect",
+    "worker",
+    "worker-production",
+    "door",
+    "traefik-production-alpha",
+    "traefik-production-beta",
+    "keeper",
+]
+PULL_STEP = "prefect.deployments.steps.set_working_directory"
 
 
 def _until(condition: Callable[[], object], *, limit_s: float = 60) -> None:
@@ -111,7 +122,7 @@ def test_every_deployment_is_there_from_an_immutable_copy_and_schedules_runs(sta
     assert {"cd", "rollback", "unblock", "reconcile"} <= set(deployments)
     for one in deployments.values():
         (step,) = one["pull_steps"]
-        place = Path(step["slipway_code.enter"]["codes"]) / step["slipway_code.enter"]["current"]
+        place = Path(step[PULL_STEP]["directory"])
         assert (place / "flows" / f"{one['name']}.py").is_file() and one["enforce_parameter_schema"]
     scheduled = stack.prefect(
         "POST",
@@ -215,7 +226,7 @@ def test_a_run_that_fails_starts_reconcile_with_its_id(stack: RunningStack) -> N
 def test_prefects_own_command_deploys_the_same(stack: RunningStack) -> None:
     """What `up` deploys in its own process is what `prefect deploy --all` makes of the same file."""
     ours = _deployments(stack)
-    code = stack.state / "code" / ours["cd"]["pull_steps"][0]["slipway_code.enter"]["current"]
+    code = Path(ours["cd"]["pull_steps"][0][PULL_STEP]["directory"])
     environ = {
         **stack.environ,
         "PREFECT_API_URL": stack.api_url,

@@ -2,9 +2,10 @@
 
 from deployments.doctor.case import Case, Notes
 from deployments.stack.layout import read_environments, site_names
+from deployments.stack.probes import WORKERS
 from deployments.stack.status import ORPHANED, PartStatus
 
-_ALWAYS = ("postgres", "s3", "prefect", "worker", "door", "keeper")
+_ALWAYS = ("postgres", "s3", "prefect", *WORKERS, "door", "keeper")
 
 
 def look_at_supervisor(case: Case, notes: Notes) -> None:

@@ -1,5 +1,6 @@
 """The register of applications in PostgreSQL: `Applications` on the table `desk.application`."""
 
+from datetime import datetime
 from typing import Any
 
 from blocks.postgres_session import PostgresSession
@@ -58,6 +59,28 @@ class PostgresApplications:
         self.get(name)
         rows = self._session.rows("SELECT webhook_secret FROM desk.application WHERE name = %s", (name,))
         return self._seal.open(rows[0]["webhook_secret"])
+
+    def webhook_secrets(self, name: str, *, now: datetime) -> tuple[str, ...]:
+        present = self.webhook_secret(name)
+        rows = self._session.rows(
+            "SELECT webhook_secret_before AS before FROM desk.application"
+            " WHERE name = %s AND webhook_secret_before IS NOT NULL AND webhook_secret_before_until > %s",
+            (name, now),
+        )
+        return (present, *(self._seal.open(row["before"]) for row in rows))
+
+    def replace_secret(self, name: str, secret: str, *, old_until: datetime) -> None:
+        present = self.webhook_secret(name)
+        if secret != present:
+            self._session.rows(
+                "UPDATE desk.application SET webhook_secret_before = webhook_secret, webhook_secret = %s,"
+                " webhook_secret_before_until = %s WHERE name = %s",
+                (self._seal.close(secret), old_until, name),
+            )
+        else:
+            self._session.rows(
+                "UPDATE desk.application SET webhook_secret_before_until = %s WHERE name = %s", (old_until, name)
+            )
 
 
 def _read_application(row: dict[str, Any]) -> Application:

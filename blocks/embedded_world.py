@@ -21,11 +21,11 @@ from blocks.break_glass_files import FOLDER as BREAK_GLASS
 from blocks.break_glass_files import FileBreakGlass
 from blocks.clock import SystemClock
 from blocks.inbox_postgres import PostgresInbox
-from blocks.installation import Installation, read_installation, read_secret
+from blocks.installation import Installation, read_installation
 from blocks.leases_postgres import PostgresLeases
 from blocks.ledger_postgres import PostgresLedger
 from blocks.postgres_session import PostgresSession, ledger_session
-from blocks.seal import SEAL_SECRET, Seal
+from blocks.seal import SEAL_SECRET, Seal, read_seal
 from blocks.settings_seal import open_settings_seal
 from domain.catalogue import Language
 from domain.environment import Environment
@@ -87,7 +87,7 @@ class EmbeddedWorld:
 
     @cached_property
     def _seal(self) -> Seal:
-        return Seal(read_secret(SEAL_SECRET, state=self.installation.state))
+        return read_seal(SEAL_SECRET, state=self.installation.state)
 
     @cached_property
     def ledger(self) -> Ledger:

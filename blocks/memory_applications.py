@@ -1,5 +1,7 @@
 """The register of applications in memory: the twin of `blocks/applications_postgres.py`."""
 
+from datetime import datetime
+
 from domain.errors import ConfigError
 from domain.ports import Application
 
@@ -9,6 +11,7 @@ class MemoryApplications:
 
     def __init__(self) -> None:
         self._applications: dict[str, tuple[Application, str]] = {}
+        self._before: dict[str, tuple[str, datetime]] = {}
 
     def add(self, application: Application, *, webhook_secret: str) -> None:
         other = self.find(forge=application.forge, repository=application.repository)
@@ -36,3 +39,15 @@ class MemoryApplications:
     def webhook_secret(self, name: str) -> str:
         self.get(name)
         return self._applications[name][1]
+
+    def webhook_secrets(self, name: str, *, now: datetime) -> tuple[str, ...]:
+        present = self.webhook_secret(name)
+        before, until = self._before.get(name, ("", now))
+        return (present, before) if until > now else (present,)
+
+    def replace_secret(self, name: str, secret: str, *, old_until: datetime) -> None:
+        present = self.webhook_secret(name)
+        before = present if secret != present else self._before.get(name, ("", old_until))[0]
+        if before:
+            self._before[name] = (before, old_until)
+        self._applications[name] = (self._applications[name][0], secret)

@@ -5,7 +5,7 @@ whether to ask again is the caller's decision, which is why loss of the server i
 """
 
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,12 +25,13 @@ class PostgresSession:
     """Connections to one database, opened when needed and kept while they work.
 
     Args:
-        url: the connection string; it may hold a password, so it is never printed.
+        url: the connection string, or what reads it when a connection is opened: a password may be rotated under a
+            process that lives on. It may hold a password, so it is never printed.
         connect_limit_s: how long to wait for the server to answer at all.
     """
 
-    def __init__(self, url: str, *, connect_limit_s: int = 3) -> None:
-        self._url = url
+    def __init__(self, url: str | Callable[[], str], *, connect_limit_s: int = 3) -> None:
+        self._url: Callable[[], str] = (lambda: url) if isinstance(url, str) else url
         self._connect_limit_s = connect_limit_s
         self._idle: list[psycopg.Connection[DictRow]] = []
         self._guard = threading.Lock()
@@ -77,7 +78,7 @@ class PostgresSession:
                     return connection
         # keepalive bounds the wait for a server whose machine vanished without a word
         return psycopg.Connection[DictRow].connect(
-            self._url,
+            self._url(),
             autocommit=True,
             row_factory=dict_row,  # pyright: ignore[reportArgumentType]
             connect_timeout=self._connect_limit_s,
@@ -105,9 +106,12 @@ class PostgresSession:
 
 def ledger_session(installation: Installation) -> PostgresSession:
     """Open the database of ledger and desk with the role that may append and read."""
-    password = read_secret(LEDGER_SECRET, state=installation.state)
-    port = installation.ports["postgres"]
-    return PostgresSession(f"postgresql://{LEDGER_ROLE}:{password}@127.0.0.1:{port}/{LEDGER_DATABASE}")
+
+    def url() -> str:
+        password = read_secret(LEDGER_SECRET, state=installation.state)
+        return f"postgresql://{LEDGER_ROLE}:{password}@127.0.0.1:{installation.ports['postgres']}/{LEDGER_DATABASE}"
+
+    return PostgresSession(url)
 
 
 def _first_line(error: BaseException) -> str:

@@ -6,8 +6,7 @@ seeds, webhook secrets) are sealed with another key.
 
 from pathlib import Path
 
-from blocks.installation import read_secret
-from blocks.seal import Seal
+from blocks.seal import Seal, read_seal
 
 
 def key_name(environment: str) -> str:
@@ -20,4 +19,4 @@ def open_settings_seal(environment: str, *, state: Path | None = None) -> Seal:
 
     Raises: ConfigError where this process may not read its key, or there is none.
     """
-    return Seal(read_secret(key_name(environment), state=state))
+    return read_seal(key_name(environment), state=state)

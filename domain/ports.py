@@ -129,6 +129,15 @@ class Applications(Protocol):
 
     def webhook_secret(self, name: str) -> str: ...
 
+    def webhook_secrets(self, name: str, *, now: datetime) -> tuple[str, ...]:
+        """The secrets that are good now: the present one, and the one before it until its time is over."""
+        ...
+
+    def replace_secret(self, name: str, secret: str, *, old_until: datetime) -> None:
+        """Give an application another webhook secret; the present one stays good until then. The same secret again
+        changes nothing but that time; a time that has passed ends the old one."""
+        ...
+
 
 class ApplicationSettings(Protocol):
     """Configuration and secrets of each application and environment, in versions that are only ever added."""

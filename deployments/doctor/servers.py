@@ -18,6 +18,7 @@ LEDGER_TAIL = 500
 AHEAD_S_MAX = 2.0
 _S3_LIMIT_S = 5
 _DUE_S = 600
+_SCHEDULER_S = 120
 
 
 def look_at_postgresql(case: Case, notes: Notes) -> None:
@@ -170,7 +171,7 @@ def look_at_schedules(case: Case, notes: Notes) -> None:
                 f"{active} of {spec.active_schedules} schedules of {spec.full_name} are active.",
                 f"slipway prefect deployment schedule resume {spec.full_name} {asleep}" if asleep else "slipway up",
             )
-        elif active and not _has_due_run(case, str(deployment["id"])):
+        elif active and not _has_due_run(case, str(deployment["id"])) and _is_settled(deployment):
             notes.broken(
                 f"{spec.full_name} has a schedule, and Prefect makes no run of it.",
                 f"kill {_pid_of(case, 'prefect')}    # its scheduler; then look for ERROR in logs/prefect.log",
@@ -185,6 +186,12 @@ def _has_due_run(case: Case, deployment: str) -> bool:
         "limit": 1,
     }
     return bool(case.ask("POST", "/flow_runs/filter", wanted))
+
+
+def _is_settled(deployment: dict[str, Any]) -> bool:
+    """Whether the server has had its time to make runs: one loop of its scheduler, and a margin."""
+    updated = [datetime.fromisoformat(one["updated"]) for one in deployment["schedules"] if one["updated"]]
+    return all(datetime.now(UTC) - one > timedelta(seconds=_SCHEDULER_S) for one in updated)
 
 
 def _pid_of(case: Case, name: str) -> str:

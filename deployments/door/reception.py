@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from blocks.world import World
 from domain.errors import ConfigError
+from domain.ports import Forge
 
 _REPOSITORY = re.compile(r"[\w.-]{1,100}/[\w.-]{1,100}", re.ASCII)
 _SECRET_KEPT_S = 5.0
@@ -33,7 +34,7 @@ class Reception:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._known: dict[tuple[str, str], tuple[float, str]] = {}
+        self._known: dict[tuple[str, str], tuple[float, tuple[str, ...]]] = {}
 
     def receive(self, *, forge: str, repository: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """Authenticate and keep one delivery. Header names are lower-case.
@@ -74,24 +75,29 @@ class Reception:
         port = self._world.forge(forge)
         kept = self._known.get((forge, repository.lower()))
         is_fresh = kept is not None and kept[0] > time.monotonic()
-        if kept is not None and is_fresh and port.is_genuine(headers=headers, body=body, secret=kept[1]):
+        if kept is not None and is_fresh and _is_genuine(port, headers, body, kept[1]):
             return None
         # not known, or the secret may have been changed since
         found = self._look_up(forge, repository)
         # an unknown repository takes as long as a wrong signature
-        genuine = port.is_genuine(headers=headers, body=body, secret=found or "")
+        genuine = _is_genuine(port, headers, body, found or ("",))
         if found is None:
             return Answer(404, "unknown", f"No application is registered for {forge} repository {repository}.")
         return None if genuine else Answer(401, "forged", "The signature does not match the body.")
 
-    def _look_up(self, forge: str, repository: str) -> str | None:
+    def _look_up(self, forge: str, repository: str) -> tuple[str, ...] | None:
         application = self._world.applications.find(forge=forge, repository=repository)
         if application is None:
             self._known.pop((forge, repository.lower()), None)
             return None
-        secret = self._world.applications.webhook_secret(application.name)
-        self._known[forge, repository.lower()] = (time.monotonic() + _SECRET_KEPT_S, secret)
-        return secret
+        secrets = self._world.applications.webhook_secrets(application.name, now=self._world.clock.now())
+        self._known[forge, repository.lower()] = (time.monotonic() + _SECRET_KEPT_S, secrets)
+        return secrets
+
+
+def _is_genuine(port: Forge, headers: Mapping[str, str], body: bytes, secrets: tuple[str, ...]) -> bool:
+    """Whether one of the secrets signed the body; while one is being replaced, there are two."""
+    return any([port.is_genuine(headers=headers, body=body, secret=secret) for secret in secrets])
 
 
 def _worth_keeping(headers: Mapping[str, str]) -> dict[str, str]:

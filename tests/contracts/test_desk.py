@@ -102,6 +102,19 @@ def test_applications_are_found_by_forge_and_repository(applications: Applicatio
     assert applications.list() == [helpdesk]
 
 
+def test_two_webhook_secrets_are_good_until_the_older_ones_time_is_over(applications: Applications):
+    applications.add(Application("desk", "gitea", "a/b", "file:///x"), webhook_secret="old")
+    now = datetime(2026, 11, 23, 12, tzinfo=UTC)
+    assert applications.webhook_secrets("desk", now=now) == ("old",)
+    for _ in range(2):  # the second time changes nothing: a command that was killed is run again
+        applications.replace_secret("desk", "new", old_until=now + timedelta(hours=1))
+        assert applications.webhook_secrets("desk", now=now) == ("new", "old")
+    assert applications.webhook_secrets("desk", now=now + timedelta(hours=1)) == ("new",)
+    applications.replace_secret("desk", "new", old_until=now)
+    assert applications.webhook_secrets("desk", now=now) == ("new",)
+    assert applications.webhook_secret("desk") == "new"
+
+
 def test_an_unknown_application_names_those_that_exist(applications: Applications):
     applications.add(Application("desk", "gitea", "a/b", "file:///x"), webhook_secret="s")
     with pytest.raises(ConfigError, match=r"No application named 'dsek'\. Registered: desk"):

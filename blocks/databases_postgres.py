@@ -59,6 +59,22 @@ class PostgresDatabases(InstalledBlock):
         ensure_role(self._superuser_url(), name, password=password)
         ensure_database(self._superuser_url(), name, owner=name)
 
+    def rotate(self, application: str, environment: str) -> None:
+        """Give the role another password.
+
+        The new one is written beside the old one first, so that whoever runs this again after a kill takes the same.
+        """
+        name = _database_name(application, environment)
+        self._password(name, make=False)
+        path = self.installation.folder("credentials.d") / f"database-{name}"
+        following = path.with_name(f".{path.name}.next")
+        with (path.parent / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not following.exists():
+                write_private(following, secrets.token_urlsafe(24))
+            ensure_role(self._superuser_url(), name, password=following.read_text())
+            following.replace(path)
+
     def url(self, application: str, environment: str) -> str:
         name = _database_name(application, environment)
         return f"postgresql://{name}:{self._password(name, make=False)}@{self._address()}/{name}"

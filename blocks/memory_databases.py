@@ -11,11 +11,15 @@ class MemoryDatabases:
     """Fulfils `domain.ports.Databases` for tests; `thrown_away` counts the servers that came and went."""
 
     def __init__(self) -> None:
-        self._known: set[tuple[str, str]] = set()
+        self._known: dict[tuple[str, str], int] = {}
         self.thrown_away = 0
 
     def ensure(self, application: str, environment: str) -> None:
-        self._known.add((application, environment))
+        self._known.setdefault((application, environment), 1)
+
+    def rotate(self, application: str, environment: str) -> None:
+        self.url(application, environment)
+        self._known[application, environment] += 1
 
     def url(self, application: str, environment: str) -> str:
         if (application, environment) not in self._known:
@@ -23,7 +27,8 @@ class MemoryDatabases:
                 f"There is no database '{application}_{environment}' yet. Run `slipway app add`, or start a rollout."
             )
         name = f"{application}_{environment}"
-        return f"postgresql://{name}:password-of-{name}@database.invalid:5432/{name}"
+        number = self._known[application, environment]
+        return f"postgresql://{name}:password-{number}-of-{name}@database.invalid:5432/{name}"
 
     @contextmanager
     def throwaway(self, directory: Path) -> Generator[str]:

@@ -477,6 +477,10 @@ class Databases(Protocol):
         """The connection URL, with its password: never log it."""
         ...
 
+    def rotate(self, application: str, environment: str) -> None:
+        """Give the role another password: the old one is refused to whoever connects from now on."""
+        ...
+
     def throwaway(self, directory: Path) -> AbstractContextManager[str]:
         """A fresh server in `directory`, gone afterwards; yields its URL."""
         ...

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from blocks.installation import read_installation
 from blocks.world import World, open_world
+from deployments.rotation.application import rotate_webhook_secret
 from domain.application import FILE, Name, parse_application
 from domain.errors import ConfigError
 from domain.ledger import Event
@@ -23,6 +24,7 @@ from domain.ports import Application
 from domain.release import short
 
 app = typer.Typer(help="Applications: register one from any Git URL, see where its forge has to call.")
+app.command("rotate-secret")(rotate_webhook_secret)
 console = Console()
 
 FORGES = ("gitea", "github")

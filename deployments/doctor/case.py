@@ -87,7 +87,8 @@ class Case:
         )
         try:
             with _OPENER.open(request, timeout=_ANSWER_LIMIT_S) as answer:
-                return json.load(answer)
+                content = answer.read()
+                return json.loads(content) if content else None
         except urllib.error.HTTPError as exc:
             raise ConfigError(f"Prefect answers {method} {path} with {exc.code}.") from exc
         except (OSError, http.client.HTTPException, ValueError) as exc:

@@ -14,6 +14,7 @@ from packaging.specifiers import SpecifierSet
 from blocks.processes import stack_members
 from blocks.seal import SEAL_SECRET
 from deployments.doctor.case import Case, Notes
+from deployments.rotation.note import read_note
 from deployments.stack.code import HOME
 from deployments.stack.credentials import RECIPES
 from deployments.stack.layout import plan_installation
@@ -101,6 +102,11 @@ def _secret_files(case: Case) -> Iterator[Path]:
 
 
 def look_at_credentials(case: Case, notes: Notes) -> None:
+    """They are all there; none is being replaced by somebody who was interrupted."""
+    if (note := read_note(case.state)) is not None:
+        notes.broken(
+            f"The rotation of {note.what} was interrupted, or is under way.", f"slipway rotate credential {note.what}"
+        )
     for name in RECIPES:
         value = case.secret(name)
         if not value:

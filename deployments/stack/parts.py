@@ -17,6 +17,7 @@ from blocks.identity import can_run, give
 from blocks.installation import Installation, write_private
 from blocks.postgres_server import PostgresServer
 from blocks.supervisor import Program
+from blocks.verified import hash_file
 from deployments.stack.client import client_environment
 from deployments.stack.code import steps_folder, workers_hash
 from deployments.stack.probes import POOL, PRODUCTION_POOL
@@ -121,7 +122,13 @@ def s3(kit: Kit) -> Program:
         name="s3",
         command=command,
         directory=folder,
-        environment={"PATH": "/usr/bin:/bin", "HOME": str(folder), "LC_ALL": "C"},
+        # The file is read at the start only: other keys in it must be another program to supervisor.
+        environment={
+            "PATH": "/usr/bin:/bin",
+            "HOME": str(folder),
+            "LC_ALL": "C",
+            "KEYS": hash_file(configuration)[:16],
+        },
         user=kit.installation.users.network,
         log=_log(kit, "s3"),
         priority=20,

@@ -10,10 +10,17 @@ from collections.abc import Mapping, Sequence
 from blocks.bucket import ensure_bucket
 from blocks.installation import STATE_VARIABLE, Installation
 from blocks.ledger_schema import install_schema
-from blocks.postgres_roles import ensure_database, ensure_extension, ensure_role, grant_entry
+from blocks.postgres_roles import (
+    ensure_database,
+    ensure_extension,
+    ensure_role,
+    find_login_problem,
+    grant_entry,
+)
 from blocks.postgres_server import PostgresServer, wait_ready
 from blocks.postgres_session import LEDGER_DATABASE, LEDGER_ROLE
 from blocks.processes import end_all, is_this_server, stack_members
+from blocks.seal import NEXT
 from blocks.supervisor import Supervisor, tail_file
 from deployments.stack import parts
 from deployments.stack.code import copy_code
@@ -143,7 +150,7 @@ def _wait_servers(kit: Kit, progress: Progress) -> None:
 
 
 def _prepare_databases(kit: Kit, server: PostgresServer) -> None:
-    superuser = kit.credentials["postgres_superuser"]
+    superuser = _superuser(kit, server)
     url = server.url(superuser)
     wait_ready(url)
     ensure_role(url, "prefect", password=kit.credentials["postgres_prefect"])
@@ -153,6 +160,18 @@ def _prepare_databases(kit: Kit, server: PostgresServer) -> None:
     install_schema(server.url(superuser, database=LEDGER_DATABASE))
     ensure_role(url, LEDGER_ROLE, password=kit.credentials["postgres_slipway"])
     grant_entry(url, LEDGER_DATABASE, role=LEDGER_ROLE)
+
+
+def _superuser(kit: Kit, server: PostgresServer) -> str:
+    """The superuser's password: the next one where a rotation was killed just after it came into force."""
+    present = kit.credentials["postgres_superuser"]
+    following = kit.credentials.get(f"postgres_superuser{NEXT}")
+    deadline = time.monotonic() + _WELL_LIMIT_S
+    while following and find_login_problem(server.url(present)) and time.monotonic() < deadline:
+        if not find_login_problem(server.url(following)):
+            return following
+        time.sleep(0.5)
+    return present
 
 
 def _start_instances(supervisor: Supervisor, *, own: Sequence[str], progress: Progress) -> None:

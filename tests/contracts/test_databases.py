@@ -50,6 +50,30 @@ def test_ensuring_again_changes_nothing(databases: Databases):
     assert databases.url("desk", "test") == before
 
 
+def test_a_rotated_password_is_another_one_and_nothing_else_changes(databases: Databases):
+    databases.ensure("desk", "test")
+    databases.ensure("desk", "staging")
+    before, beside = databases.url("desk", "test"), databases.url("desk", "staging")
+    databases.rotate("desk", "test")
+    after = databases.url("desk", "test")
+    assert urlparse(after).password != urlparse(before).password and urlparse(after).path == urlparse(before).path
+    assert databases.url("desk", "staging") == beside
+    with pytest.raises(ConfigError, match="desk_nowhere"):
+        databases.rotate("desk", "nowhere")
+
+
+def test_a_rotated_password_works_and_the_one_before_is_refused(real: PostgresDatabases):
+    real.ensure("desk", "test")
+    before = real.url("desk", "test")
+    # killed after the new one was written down and before it was in force: the same one is taken
+    (real.installation.state / "credentials.d" / ".database-desk_test.next").write_text("the-one-of-the-killed")
+    real.rotate("desk", "test")
+    assert urlparse(real.url("desk", "test")).password == "the-one-of-the-killed"
+    psycopg.connect(real.url("desk", "test")).close()
+    with pytest.raises(psycopg.OperationalError, match="password"):
+        psycopg.connect(before)
+
+
 def test_a_database_that_was_never_made_has_no_url(databases: Databases):
     with pytest.raises(ConfigError, match="desk_nowhere"):
         databases.url("desk", "nowhere")

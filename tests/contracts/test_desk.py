@@ -1,6 +1,7 @@
 """What inbox, register and leases promise, in memory and in PostgreSQL."""
 
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography.fernet import Fernet

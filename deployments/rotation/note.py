@@ -1,8 +1,8 @@
 """What a rotation under way must remember: the new values beside the old ones, and a note of what it is doing.
 
 The new values rest in `credentials.json` as `<name>.next` until they are in force everywhere that checks them; then
-they take the place of the old ones, in one replaced file. `rotation.json` says what is being rotated, and holds no value. So
-a rotation that was killed at any line goes on where it was, with the same new values.
+they take the place of the old ones, in one replaced file. `rotation.json` says what is being rotated, and holds no
+value. So a rotation that was killed at any line goes on where it was, with the same new values.
 """
 
 import json

@@ -127,7 +127,7 @@ def s3(kit: Kit) -> Program:
             "PATH": "/usr/bin:/bin",
             "HOME": str(folder),
             "LC_ALL": "C",
-            "KEYS": hash_file(configuration)[:16],
+            "KEYS": hash_file(str(configuration))[:16],
         },
         user=kit.installation.users.network,
         log=_log(kit, "s3"),

@@ -13,8 +13,6 @@ from domain.errors import ConfigError, RefusedError, SlipwayError
 from domain.ledger import Event
 from domain.ports import Approver
 from domain.roles import Role, parse_role
-from tasks.codes import explain_code, take_code
-from tasks.recording import Subject
 
 
 def enrol(world: World, approver: Approver) -> str:
@@ -118,6 +116,10 @@ def describe_place(role: Role) -> str:
 
 def _prove(name: str, code: str) -> str:
     """Take a code; why it does not count, or an empty text."""
+    # Not at the top: it brings Prefect, which reads its settings once, before the first `slipway up` has made them.
+    from tasks.codes import explain_code, take_code
+    from tasks.recording import Subject
+
     use = take_code(Subject("", "", actor=name), name, code)
     return "" if use.is_ok else explain_code(use, name)
 

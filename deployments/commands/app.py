@@ -16,7 +16,7 @@ from rich.table import Table
 
 from blocks.installation import read_installation
 from blocks.world import World, open_world
-from deployments.rotation.application import rotate_webhook_secret
+from deployments.rotation.webhook import rotate_webhook_secret
 from domain.application import FILE, Name, parse_application
 from domain.errors import ConfigError
 from domain.ledger import Event

@@ -139,12 +139,8 @@ def look_at_deployments(case: Case, notes: Notes) -> None:
         if deployment is None:
             notes.broken(f"Prefect has no deployment {spec.full_name}.", "slipway up")
             continue
-        steps = [settings for step in deployment["pull_steps"] or [] for settings in step.values()]
-        current = str(steps[0].get("current", "")) if steps else ""
-        if current != case.code.name:
-            notes.broken(
-                f"Deployment {spec.full_name} is not from {case.code} ({current or 'elsewhere'}).", "slipway up"
-            )
+        if deployment["pull_steps"] != case.prefect_file.pull:
+            notes.broken(f"Deployment {spec.full_name} is not from {case.code}.", "slipway up")
         elif deployment["work_pool_name"] != spec.work_pool.name:
             notes.broken(
                 f"Deployment {spec.full_name} starts in pool '{deployment['work_pool_name']}', not in "

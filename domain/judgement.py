@@ -18,11 +18,11 @@ from domain.traffic import Window
 from domain.triggers import (
     ERROR_TOLERANCE,
     SPARED,
-    SPARED_ALONE,
     find_error_rise,
     find_errors,
     find_outage,
     find_slow,
+    spared_alone,
     threshold,
 )
 from domain.verdict import Finding, Judgement, Verdict, explain_judgement, first_failed, read_judgement
@@ -97,12 +97,12 @@ def judge_alone(
         before: what the release before it answered until then; empty for an application's first release.
     """
     counts = slices(windows, ())
-    stretch_s = stretch_length_s(windows)
-    findings = (
-        find_outage(counts, stretch_s=stretch_s, spared=SPARED_ALONE),
-        find_error_rise(counts, slices(before, ()), objectives=objectives, alpha=alpha / 2, stretch_s=stretch_s),
-        find_slow(windows, before, objectives=objectives, alpha=alpha / 2, stretch_s=stretch_s),
+    stretch_s, spared = stretch_length_s(windows), spared_alone(watch_s)
+    rise = find_error_rise(
+        counts, slices(before, ()), objectives=objectives, alpha=alpha / 2, stretch_s=stretch_s, spared=spared
     )
+    slow = find_slow(windows, before, objectives=objectives, alpha=alpha / 2, stretch_s=stretch_s, spared=spared)
+    findings = (find_outage(counts, stretch_s=stretch_s, spared=spared), rise, slow)
     if failed := first_failed(findings):
         return Judgement(Verdict.FAIL, findings, cause=_alone_cause(failed), watched_s=elapsed_s)
     if elapsed_s < watch_s:

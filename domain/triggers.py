@@ -30,6 +30,9 @@ REST_SHARE = 0.6
 SPARED, SPARED_ALONE = 2, 12
 """How many of the worst stretches don't count towards an outage: beside the live release, and without one."""
 
+SPARED_SHARE = 0.2
+"""Of a short watch no larger share is left out, or nothing could be found in it."""
+
 LONG_S = 5.0
 """Stretches as long as this hold more than one cluster: no one of them needs to be left out."""
 
@@ -63,6 +66,11 @@ def find_outage(counts: Sequence[Count], *, stretch_s: float, spared: int) -> Fi
     )
     figures = count_numbers(total(since or counts)) | numbers(evidence=evidence, threshold=ev.OUTAGE_THRESHOLD)
     return Finding("unavailability", Verdict.FAIL if failing else None, figures)
+
+
+def spared_alone(watch_s: float) -> int:
+    """How many of the worst stretches of a second don't count, with nothing beside the release."""
+    return min(SPARED_ALONE, round(SPARED_SHARE * watch_s))
 
 
 def _is_long(stretch_s: float) -> bool:
@@ -103,14 +111,20 @@ def _still_speaks(counts: Sequence[Count], *, dispersion: float, alpha: float) -
 
 
 def find_error_rise(
-    counts: Sequence[Count], before: Sequence[Count], *, objectives: ObjectivesPart, alpha: float, stretch_s: float
+    counts: Sequence[Count],
+    before: Sequence[Count],
+    *,
+    objectives: ObjectivesPart,
+    alpha: float,
+    stretch_s: float,
+    spared: int,
 ) -> Finding:
     """More errors than the objective allows, or than a strong rise from before: nothing runs beside it."""
     before_n, before_k, _, _ = total(before)
     arm = [(n, k) for n, k, _, _ in counts if n]
     limit = _error_limit(before_n, before_k, objectives=objectives)
     unevenness = ev.clustering(arm)
-    evidence = ev.share_evidence(_spare(arm, stretch_s=stretch_s), limit=limit, dispersion=unevenness)
+    evidence = ev.share_evidence(_spare(arm, 1 if _is_long(stretch_s) else spared), limit=limit, dispersion=unevenness)
     failing = evidence >= threshold(alpha)
     n, k, _, _ = total(counts)
     figures = numbers(
@@ -142,15 +156,21 @@ def _upper_share(events: int, trials: int) -> float:
     return min(1.0, (events + 3 + 3 * math.sqrt(events)) / max(1, trials))
 
 
-def _spare(arm: Sequence[tuple[int, int]], *, stretch_s: float) -> list[tuple[int, int]]:
+def _spare(arm: Sequence[tuple[int, int]], number: int) -> list[tuple[int, int]]:
     """Leave the worst stretches out: alone, a hiccup of what all releases need can't be told from a bad release."""
     worst = sorted(range(len(arm)), key=lambda index: arm[index][1], reverse=True)
-    spared = set(worst[: 1 if stretch_s >= LONG_S else SPARED_ALONE])
+    spared = set(worst[:number])
     return [one for index, one in enumerate(arm) if index not in spared]
 
 
 def find_slow(
-    windows: Sequence[Window], before: Sequence[Window], *, objectives: ObjectivesPart, alpha: float, stretch_s: float
+    windows: Sequence[Window],
+    before: Sequence[Window],
+    *,
+    objectives: ObjectivesPart,
+    alpha: float,
+    stretch_s: float,
+    spared: int,
 ) -> Finding:
     """More answers beyond the 99th percentile's objective than may be, or than there were before."""
     bound_s = objectives.latency_p99_s_max
@@ -161,7 +181,7 @@ def find_slow(
     before_n, before_k, _, _ = total(slices([_slow(window, bound_s) for window in before], ()))
     limit = min(0.5, max(SLOW_SHARE, ALONE_RISE * (ratio(before_k, before_n) or 0.0)))
     unevenness = ev.clustering(arm)
-    evidence = ev.share_evidence(_spare(arm, stretch_s=stretch_s), limit=limit, dispersion=unevenness)
+    evidence = ev.share_evidence(_spare(arm, 1 if _is_long(stretch_s) else spared), limit=limit, dispersion=unevenness)
     n, k, _, _ = total(counts)
     failing = evidence >= threshold(alpha)
     figures = numbers(

@@ -20,11 +20,13 @@ from pydantic import Field
 from blocks.client_settings import passed_variables
 from blocks.confinement import place_links, write_new_file
 from blocks.installed_block import InstalledBlock
-from domain.delivery import Commit
+from domain.delivery import Commit, split_person
 from domain.errors import ConfigError, InvariantError, TransientError
 
 PROTOCOLS = ("https", "http", "ssh", "git", "file")
 _CONTROL = re.compile(r"[\x01-\x1f\x7f]")
+_BETWEEN = "\x1e"
+_TRAILERS = ("Co-authored-by", "Reviewed-by")
 _SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _URL = re.compile(r"(https?|ssh|git|file)://\S+|/\S*|[\w.-]+@[\w.-]+:\S+")
 _URL_WITH_SECRET = re.compile(r"https?://[^/@]+@|\w+://[^/@:]*:[^/@]*@")
@@ -38,6 +40,8 @@ _HARDENED = {
     "fetch.recurseSubmodules": "false",
     "submodule.recurse": "false",
     "gc.autoDetach": "false",
+    # a mailmap in the repository would let an author appear as somebody else
+    "log.mailmap": "false",
     "log.showSignature": "false",
     "protocol.allow": "never",
 }
@@ -95,14 +99,27 @@ class GitSources(InstalledBlock):
             raise
 
     def commits(self, application: str, *, base: str | None, head: str, limit: int = 50) -> list[Commit]:
+        form = "%H%x00%an%x00%ae%x00%s%x00%cn%x00%ce" + "".join(f"%x00{_trailer(name)}" for name in _TRAILERS)
+        fields = self._log(application, form, base=base, head=head, limit=limit).split("\0")
+        width = 6 + len(_TRAILERS)
+        return [_read_commit(fields[start : start + width]) for start in range(0, len(fields) - width + 1, width)]
+
+    def people(self, application: str, *, base: str | None, head: str) -> frozenset[str]:
+        form = f"%an%x00%ae%x00%cn%x00%ce%x00{_trailer(_TRAILERS[0])}"
+        fields = self._log(application, form, base=base, head=head).split("\0")
+        names = {name for value in set(fields) for part in value.split(_BETWEEN) for name in split_person(_plain(part))}
+        return frozenset(names - {""})
+
+    def _log(self, application: str, form: str, *, base: str | None, head: str, limit: int | None = None) -> str:
         mirror = self._existing(application)
         self._check_commit(mirror, application, head)
         known_base = base if base and self._kind(mirror, base) == "commit" else None
         span = f"{known_base}..{head}" if known_base else head
-        form = "--format=%H%x00%an%x00%ae%x00%s"
-        done = self._git(mirror, "log", "-z", form, f"--max-count={limit}", "--end-of-options", span)
-        fields = _CONTROL.sub(" ", done.stdout.decode("utf-8", "replace")).split("\0")
-        return [Commit(*fields[start : start + 4]) for start in range(0, len(fields) - 3, 4)]
+        bound = [] if limit is None else [f"--max-count={limit}"]
+        done = self._git(mirror, "log", "-z", f"--format={form}", *bound, "--end-of-options", span)
+        if done.returncode != 0:
+            raise TransientError(f"git could not read the commits of {application}: {_last_words(done)}. Run again.")
+        return done.stdout.decode("utf-8", "replace")
 
     def commit_time(self, application: str, commit: str) -> int:
         mirror = self._existing(application)
@@ -240,6 +257,19 @@ class GitSources(InstalledBlock):
         ssh = {"GIT_SSH_COMMAND": kept.get("GIT_SSH_COMMAND", "ssh -oBatchMode=yes")}
         path = os.environ.get("PATH", "/usr/local/bin:/usr/bin:/bin")
         return {**kept, **never_ask, **ssh, "PATH": path, "LC_ALL": "C.UTF-8"}
+
+
+def _trailer(name: str) -> str:
+    return f"%(trailers:key={name},valueonly=true,unfold=true,separator=%x1e)"
+
+
+def _plain(text: str) -> str:
+    return _CONTROL.sub(" ", text).strip()
+
+
+def _read_commit(fields: list[str]) -> Commit:
+    trailers = [tuple(_plain(value) for value in text.split(_BETWEEN) if value.strip()) for text in fields[6:]]
+    return Commit(*(_plain(text) for text in fields[:6]), *trailers)  # pyright: ignore[reportArgumentType]
 
 
 def check_url(url: str) -> None:

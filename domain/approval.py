@@ -11,6 +11,7 @@ from typing import Any, Literal
 from domain.canonical import digest_of
 from domain.catalogue import Language, say
 from domain.delivery import Commit
+from domain.kept import restore_fact
 from domain.people import is_among
 from domain.ports import Approver
 from domain.release import short
@@ -43,7 +44,13 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """Everything that an approver is shown and agrees to. `live` is empty where nothing is live yet."""
+    """Everything that an approver is shown and agrees to. `live` is empty where nothing is live yet.
+
+    `requesters` are all names of who pushed or wrote what is between `live` and `commit`; `is_push_signed` says that
+    the `requester` was authenticated by the forge. `configuration_hash` covers the whole of the rendered configuration,
+    of which `configuration` is the difference. `settings_version` is the version of the environment's settings that
+    would go live, `secrets` its secrets as `NAME@version`.
+    """
 
     application: str
     environment: str
@@ -56,6 +63,14 @@ class Shown:
     migrations: tuple[str, ...]
     evidence: tuple[Evidence, ...]
     image: str = ""
+    settings_version: int = 0
+    secrets: tuple[str, ...] = ()
+    requesters: tuple[str, ...] = ()
+    is_push_signed: bool = False
+    configuration_hash: str = ""
+
+    def __setstate__(self, state: list[Any]) -> None:
+        restore_fact(self, state)
 
     @property
     def hash(self) -> str:
@@ -149,11 +164,17 @@ def _facts_table(shown: Shown, *, deadline: str, language: Language) -> str:
         ("approval.commit", f"`{short(shown.commit)}`"),
         *([("approval.image", f"`{short(shown.image.removeprefix('sha256:'))}`")] if shown.image else []),
         ("approval.live", f"`{short(shown.live)}`" if shown.live else say("approval.nothing_live", language=language)),
-        ("approval.requester", escape(shown.requester) or "–"),
+        ("approval.requester", _requester(shown, language=language)),
+        *([("approval.settings", str(shown.settings_version))] if shown.settings_version else []),
         ("approval.deadline", deadline),
     ]
     body = "\n".join(f"| {say(key, language=language)} | {value} |" for key, value in rows)
     return f"| | |\n| --- | --- |\n{body}"
+
+
+def _requester(shown: Shown, *, language: Language) -> str:
+    claimed = "" if shown.is_push_signed else f" ({say('approval.requester_claimed', language=language)})"
+    return (escape(shown.requester) or "–") + claimed
 
 
 def _differences(shown: Shown, *, language: Language) -> str:
@@ -164,6 +185,7 @@ def _differences(shown: Shown, *, language: Language) -> str:
         ("approval.commits", [f"`{short(c.sha)}` {escape(c.title)} ({escape(c.author)})" for c in shown.commits]),
         ("approval.configuration", settings if shown.live else []),
         ("approval.migrations", [f"`{name}`" for name in shown.migrations]),
+        *([("approval.secrets", [f"`{reference}`" for reference in shown.secrets])] if shown.secrets else []),
     ):
         count = len(settings) if key == "approval.configuration" else len(found)
         lines.append(_titled_list(f"**{say(key, language=language)}** ({count})", found))

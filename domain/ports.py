@@ -195,7 +195,7 @@ class Forge(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A raw webhook delivery in the inbox. `status` is `waiting`, `started`, `ignored` or `refused`."""
+    """A raw webhook delivery in the inbox. `status` is `waiting`, `started`, `ignored`, `replayed` or `refused`."""
 
     id: int
     forge: str
@@ -215,6 +215,8 @@ class Inbox(Protocol):
         """Keep a delivery; True when it is new, False when it was there already."""
         ...
 
+    def find(self, *, forge: str, repository: str, delivery_id: str) -> Delivery | None: ...
+
     def waiting(self, *, limit: int = 50) -> list[Delivery]: ...
 
     def settle(self, id: int, *, status: str, note: str = "") -> None: ...
@@ -233,6 +235,11 @@ class Sources(Protocol):
 
     def commits(self, application: str, *, base: str | None, head: str, limit: int = 50) -> list[Commit]:
         """List commits in `base..head`, newest first; all of `head`'s where base is None or unknown."""
+        ...
+
+    def people(self, application: str, *, base: str | None, head: str) -> frozenset[str]:
+        """Every name and address of who wrote, co-wrote or committed anything in `base..head`, without a limit; all of
+        `head`'s history where base is None or unknown."""
         ...
 
     def commit_time(self, application: str, commit: str) -> int:

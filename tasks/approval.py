@@ -4,15 +4,19 @@ The order of things is the flow's (`flows/asking.py`); the rules are `domain/app
 is kept in a persisted task and in the ledger, because the flow runs again from its top when the code has long expired.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from blocks.world import open_world
 from domain.application import FILE, parse_application
-from domain.approval import Difference, Evidence, Shown, compare_configuration, judge_person
+from domain.approval import Evidence, Shown, compare_configuration, judge_person
+from domain.canonical import digest_of
 from domain.catalogue import say
 from domain.delivery import Commit
 from domain.ledger import Entry
+from domain.people import names_of
+from domain.pushes import PUSH_KINDS, last_pusher, pushers_of
 from domain.release import short
 from domain.roles import ADMINISTRATOR, APPROVER
 from domain.rollout import SETTLING_KINDS, live_release
@@ -22,6 +26,8 @@ from tasks.instances import find_manifest
 from tasks.recording import Subject, effect_task, reading_task, record
 
 PROOF = "proof.given"
+COMMITS_MAX = 2000
+"""How many commits between two releases an approval lists; whoever wrote more of them counts all the same."""
 
 
 def read_settled(application: str, environment: str) -> list[Entry]:
@@ -80,34 +86,35 @@ def show_request(run: str, application: str, environment: str, release: str, gat
 
 
 def look_at_request(run: str, application: str, environment: str, release: str) -> Shown:
-    """Read everything that an approval binds: the release, what is live, what differs, what was proven."""
+    """Read everything that an approval binds: the release, what is live, what differs, what was proven, who asked."""
     world = open_world()
     manifest = find_manifest(application, release)
     live = live_release(read_settled(application, environment))
     live_manifest = find_manifest(application, live) if live else None
-    pinned = world.ledger.entries(kinds=["release.pinned"], application=application, release=release, limit=1)[0]
-    commits = world.sources.commits(
-        application, base=live_manifest.commit if live_manifest else None, head=manifest.commit
-    )
+    base = live_manifest.commit if live_manifest else None
+    commits = world.sources.commits(application, base=base, head=manifest.commit, limit=COMMITS_MAX)
     known = set(live_manifest.migrations) if live_manifest else set[str]()
+    files = [_configuration(application, digest) if digest else None for digest in (live, release)]
+    settings = world.settings.latest(application, environment)
+    requester, names = _requesters(application, release, base, commits)
     return Shown(
         application=application,
         environment=environment,
         release=release,
         commit=manifest.commit,
         live=live,
-        requester=str(pinned.data.get("requester", "")),
+        requester=requester,
         commits=tuple(commits),
-        configuration=_configuration_differences(application, release, live),
+        configuration=compare_configuration(files[0], files[1] or {}),
         migrations=tuple(name for name in manifest.migrations if name not in known),
         evidence=_evidence(run, application, release),
         image=manifest.image.digest if manifest.image else "",
+        requesters=tuple(sorted(names)),
+        is_push_signed=bool(last_pusher(_pushes(application), manifest.commit)),
+        configuration_hash=digest_of({"file": files[1], "settings": dict(settings.config)}),
+        settings_version=settings.version,
+        secrets=settings.references,
     )
-
-
-def _configuration_differences(application: str, release: str, live: str) -> tuple[Difference, ...]:
-    files = [_configuration(application, digest) if digest else None for digest in (live, release)]
-    return compare_configuration(files[0], files[1] or {})
 
 
 def _configuration(application: str, release: str) -> dict[str, Any]:
@@ -133,14 +140,31 @@ def _evidence(run: str, application: str, release: str) -> tuple[Evidence, ...]:
     )
 
 
-def requesters_of(shown: Shown, pinned_data: dict[str, Any]) -> set[str]:
-    """Collect who asked for a release: the pusher by every name we know, and the authors of its commits."""
-    names = {shown.requester, str(pinned_data.get("requester_email", ""))}
-    return names | {name for commit in shown.commits for name in _author_names(commit)}
+def _pushes(application: str) -> list[Entry]:
+    return open_world().ledger.entries(kinds=PUSH_KINDS, application=application, limit=100_000)
 
 
-def _author_names(commit: Commit) -> tuple[str, str]:
-    return commit.author, commit.author_email
+def _requesters(
+    application: str, release: str, base: str | None, commits: Sequence[Commit]
+) -> tuple[str, frozenset[str]]:
+    """Say who asked for a release, and every name of all who count as requesters.
+
+    Who pushed is taken from the ledger, where the door wrote it from the signed body; everybody who wrote or committed
+    something in the range counts too. What the run's parameters said counts besides: it can only add somebody.
+    """
+    world = open_world()
+    pinned = world.ledger.entries(kinds=["release.pinned"], application=application, release=release, limit=1)[0]
+    head = str(pinned.data["manifest"]["commit"])
+    claimed = [str(pinned.data.get(key) or "") for key in ("requester", "requester_email")]
+    pushes = _pushes(application)
+    # more commits than we list: then everybody who ever pushed counts
+    listed = {head, *(commit.sha for commit in commits)} if len(commits) < COMMITS_MAX else None
+    wrote = world.sources.people(application, base=base, head=head)
+    own = frozenset(
+        name for commit in world.sources.commits(application, base=None, head=head, limit=1) for name in commit.people
+    )
+    names = names_of([*claimed, *wrote, *own, *pushers_of(pushes, listed)])
+    return last_pusher(pushes, head) or claimed[0], names
 
 
 @effect_task
@@ -164,10 +188,9 @@ def weigh_answer(
     """
     world = open_world()
     now = look_at_request(run, application, environment, release)
-    pinned = world.ledger.entries(kinds=["release.pinned"], application=application, release=release, limit=1)[0]
     approver = answer.get("approver", "")
     subject = Subject(run, application, environment, "", release, actor=approver or "unknown")
-    refusal, reason = _weigh_person(subject, answer, role=APPROVER, requesters=requesters_of(now, pinned.data))
+    refusal, reason = _weigh_person(subject, answer, role=APPROVER, requesters=set(now.requesters))
     if not refusal and now.hash != shown_hash:
         reason = say("approval.refused_drift", language=world.language)
         refusal = "drift"

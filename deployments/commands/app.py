@@ -93,7 +93,11 @@ def show_application(name: Annotated[str, typer.Argument(help="A registered appl
     for word, value in {**facts, "webhook": webhook_url(one)}.items():
         console.print(f"{word:<12}{value}", soft_wrap=True, highlight=False, markup=False)
     table = Table("when (UTC)", "delivery", "", box=None, pad_edge=False)
-    kinds = ["delivery.started", "delivery.ignored", "delivery.refused", "ci.failed", "release.pinned"]
+    kinds = [
+        *(f"delivery.{word}" for word in ("started", "ignored", "replayed", "refused")),
+        "ci.failed",
+        "release.pinned",
+    ]
     for entry in world.ledger.entries(kinds=kinds, application=name, newest_first=True, limit=10):
         data = entry.data
         said = data.get("reason") or data.get("cause") or short(str(data.get("commit", "")))

@@ -4,13 +4,16 @@ The order is the promise: nothing of a body is parsed before its signature was v
 yes before the delivery is durable in PostgreSQL.
 """
 
+import hashlib
 import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from blocks.world import World
+from domain.delivery import delivery_key
 from domain.errors import ConfigError
+from domain.ledger import Event
 from domain.ports import Forge
 
 _REPOSITORY = re.compile(r"[\w.-]{1,100}/[\w.-]{1,100}", re.ASCII)
@@ -54,18 +57,35 @@ class Reception:
             delivery_id = port.delivery_id(headers)
         except ConfigError as exc:
             return Answer(400, "refused", str(exc))
-        is_new = self._world.inbox.store(
-            forge=forge,
-            repository=repository.lower(),
-            delivery_id=delivery_id,
-            headers=_worth_keeping(headers),
-            body=body,
-        )
+        identity = {"forge": forge, "repository": repository.lower(), "delivery_id": delivery_id}
+        is_new = self._world.inbox.store(**identity, headers=_worth_keeping(headers), body=body)
+        if not is_new and self._is_other_body(identity, body):
+            return Answer(
+                409, "refused", f"Delivery {delivery_id} came before with another body. This one is not kept."
+            )
         try:
             port.read_push(headers=headers, body=body)
         except ConfigError as exc:
             return Answer(400, "refused", str(exc))
         return Answer(202, "stored" if is_new else "known")
+
+    def _is_other_body(self, identity: dict[str, str], body: bytes) -> bool:
+        """Whether another body is kept under this id; then it is written down, once for each body."""
+        kept = self._world.inbox.find(**identity)
+        if kept is None or kept.body == body:
+            return False
+        application = self._world.applications.find(forge=identity["forge"], repository=identity["repository"])
+        sha256 = hashlib.sha256(body).hexdigest()
+        self._world.ledger.append(
+            Event(
+                "delivery.refused",
+                application=application.name if application else "",
+                actor=identity["forge"],
+                key=f"delivery.refused:{delivery_key(**identity)}:{sha256}",
+                data={**identity, "reason": "another body came under a delivery id that is known", "sha256": sha256},
+            )
+        )
+        return True
 
     def _find_flaw(self, forge: str, repository: str, headers: Mapping[str, str], body: bytes) -> Answer | None:
         """Say what is wrong with repository or signature; None where the delivery is genuine.

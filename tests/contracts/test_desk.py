@@ -59,6 +59,16 @@ def test_a_delivery_is_stored_once_byte_for_byte(inbox: Inbox):
     assert len(waiting) == 2
 
 
+def test_a_delivery_is_found_by_its_id_and_a_second_body_does_not_replace_the_first(inbox: Inbox):
+    given = {"forge": "gitea", "repository": "a/b", "delivery_id": "1"}
+    assert inbox.find(**given) is None
+    inbox.store(**given, headers={}, body=b"first")
+    inbox.store(**given, headers={}, body=b"second")
+    found = inbox.find(**given)
+    assert found is not None and found.body == b"first"
+    assert inbox.find(**{**given, "forge": "github"}) is None
+
+
 def test_a_settled_delivery_waits_no_more(inbox: Inbox):
     inbox.store(forge="gitea", repository="a/b", delivery_id="1", headers={}, body=b"{}")
     inbox.settle(inbox.waiting()[0].id, status="started", note="run 1")

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
-from blocks.bucket import ensure_bucket
+from blocks.bucket import Account, ensure_bucket
 from blocks.clock import is_synchronised
 from blocks.postgres_roles import find_login_problem
 from blocks.schema_version import KNOWN, read_version
@@ -87,14 +87,9 @@ def look_at_ledger(case: Case, notes: Notes) -> None:
 
 def look_at_s3(case: Case, notes: Notes) -> None:
     """The bucket is there and stores."""
-    ensure_bucket(
-        f"http://127.0.0.1:{case.installation.ports['s3']}",
-        access_key=case.secret("s3_access_key"),
-        secret_key=case.secret("s3_secret_key"),
-        bucket=BUCKET,
-        limit_s=_S3_LIMIT_S,
-        may_make=False,
-    )
+    url = f"http://127.0.0.1:{case.installation.ports['s3']}"
+    account = Account(url, access_key=case.secret("s3_access_key"), secret_key=case.secret("s3_secret_key"))
+    ensure_bucket(account, BUCKET, limit_s=_S3_LIMIT_S, may_make=False)
 
 
 def look_at_prefect(case: Case, notes: Notes) -> None:

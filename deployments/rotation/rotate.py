@@ -137,6 +137,8 @@ def _nothing(case: Case) -> None:
     """The parts read the new value when they start."""
 
 
+_S3_NAMES = tuple(f"{role}_{kind}_key" for role in ("s3", "s3_admin", "s3_anchor") for kind in ("access", "secret"))
+
 _ONE_BY_ONE: dict[str, Rotation] = {
     "prefect-auth": Rotation(("prefect_auth",), _nothing, "Prefect's auth string, the UI's password", needs_quiet=True),
     "prefect-database": Rotation(
@@ -148,7 +150,7 @@ _ONE_BY_ONE: dict[str, Rotation] = {
     "postgres-superuser": Rotation(
         ("postgres_superuser",), _change_role("postgres", "postgres_superuser"), "PostgreSQL's superuser"
     ),
-    "s3": Rotation(("s3_access_key", "s3_secret_key"), _nothing, "the keys of the object store", needs_quiet=True),
+    "s3": Rotation(_S3_NAMES, _nothing, "the keys of the object store, of each role", needs_quiet=True),
     "seal-key": Rotation((SEAL_SECRET,), _reseal_desk(SEAL_SECRET), "the key that seals seeds and webhook secrets"),
     "prefect-encryption-key": Rotation(
         ("prefect_encryption_key",), _reseal_blocks, "the key that seals Prefect's block documents", needs_quiet=True

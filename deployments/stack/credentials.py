@@ -30,6 +30,10 @@ RECIPES: dict[str, Callable[[], str]] = {
     "prefect_encryption_key": _key,
     "s3_access_key": lambda: secrets.token_hex(10),
     "s3_secret_key": _password,
+    "s3_admin_access_key": lambda: secrets.token_hex(10),
+    "s3_admin_secret_key": _password,
+    "s3_anchor_access_key": lambda: secrets.token_hex(10),
+    "s3_anchor_secret_key": _password,
 }
 
 

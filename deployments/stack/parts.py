@@ -16,6 +16,7 @@ from pathlib import Path
 from blocks.identity import can_run, give
 from blocks.installation import Installation, write_private
 from blocks.postgres_server import PostgresServer
+from blocks.seaweed import SECURITY_FILE, Identity, ensure_security, server_flags, write_identities
 from blocks.supervisor import Program
 from blocks.verified import hash_file
 from deployments.stack.client import client_environment
@@ -26,6 +27,7 @@ from deployments.stack.traefik import static_configuration, traefik_folder
 from domain.errors import ConfigError
 
 BUCKET = "releases"
+ANCHOR_BUCKET = "anchors"
 
 _POSTGRES_SETTINGS = {
     "max_connections": "200",
@@ -85,51 +87,27 @@ def postgres(kit: Kit) -> Program:
 
 def s3(kit: Kit) -> Program:
     """SeaweedFS with its S3 door; all its listeners on 127.0.0.1 and on ports of ours."""
-    ports, folder = kit.installation.ports, kit.installation.state / "s3"
-    configuration = _write_s3_configuration(kit)
-    sockets = kit.installation.sockets / "s3"
-    flags = {
-        "dir": folder,
-        "ip": "127.0.0.1",
-        "ip.bind": "127.0.0.1",
-        "master.port": ports["s3-master"],
-        "master.port.grpc": ports["s3-master-grpc"],
-        "master.telemetry": "false",
-        "master.volumeSizeLimitMB": 1000,
-        "volume.port": ports["s3-volume"],
-        "volume.port.grpc": ports["s3-volume-grpc"],
-        "volume.max": 0,
-        "volume.preStopSeconds": 1,
-        "filer": "true",
-        "filer.port": ports["s3-filer"],
-        "filer.port.grpc": ports["s3-filer-grpc"],
-        "filer.localSocket": sockets / "filer.sock",
-        "s3": "true",
-        "s3.port": ports["s3"],
-        "s3.port.grpc": ports["s3-grpc"],
-        "s3.port.iceberg": 0,
-        "s3.port.lance": 0,
-        "s3.config": configuration,
-        "s3.localSocket": sockets / "s3.sock",
-    }
-    command = (
-        str(tool(kit, "weed")),
-        "-logtostderr=true",
-        "server",
-        *(f"-{key}={value}" for key, value in flags.items()),
+    installation, folder = kit.installation, kit.installation.state / "s3"
+    ensure_security(folder, user=_net(kit))
+    identities = _write_s3_identities(kit)
+    flags = server_flags(
+        data=folder,
+        identities=identities,
+        ports=installation.ports,
+        sockets=installation.sockets / "s3",
     )
     return Program(
         name="s3",
-        command=command,
+        command=(str(tool(kit, "weed")), "-logtostderr=true", "server", *flags),
         directory=folder,
-        # The file is read at the start only: other keys in it must be another program to supervisor.
+        # Read at the start only: other keys in them must be another program to supervisor.
         environment={
             "PATH": "/usr/bin:/bin",
             "HOME": str(folder),
             "LC_ALL": "C",
-            "KEYS": hash_file(str(configuration))[:16],
+            "KEYS": hash_file(str(identities))[:16] + hash_file(str(folder / SECURITY_FILE))[:16],
         },
-        user=kit.installation.users.network,
+        user=_net(kit),
         log=_log(kit, "s3"),
         priority=20,
         stop_limit_s=20,
@@ -332,13 +310,19 @@ def _is_kept(name: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def _write_s3_configuration(kit: Kit) -> Path:
-    path = kit.installation.state / "s3-identities.json"
-    credentials = {"accessKey": kit.credentials["s3_access_key"], "secretKey": kit.credentials["s3_secret_key"]}
-    actions = ["Admin", "Read", "Write", "List", "Tagging"]
-    identity = {"name": "slipway", "credentials": [credentials], "actions": actions}
-    write_private(path, json.dumps({"identities": [identity]}))
-    give(path, _net(kit), mode=0o400)
+def _write_s3_identities(kit: Kit) -> Path:
+    """Who may do what in S3: `up` makes buckets; flows keep releases; the ledger's head can be added, never read."""
+    path, secrets = kit.installation.state / "s3-identities.json", kit.credentials
+
+    def identity(name: str, credential: str, *actions: str) -> Identity:
+        return Identity(name, secrets[f"{credential}_access_key"], secrets[f"{credential}_secret_key"], actions)
+
+    identities = (
+        identity("slipway-up", "s3_admin", "Admin", "Read", "Write", "List", "Tagging"),
+        identity("slipway", "s3", *(f"{action}:{BUCKET}" for action in ("Read", "Write", "List", "Tagging"))),
+        identity("slipway-anchors", "s3_anchor", *(f"{action}:{ANCHOR_BUCKET}" for action in ("Write", "List"))),
+    )
+    write_identities(path, identities, user=_net(kit))
     return path
 
 

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 
-from blocks.bucket import ensure_bucket
+from blocks.bucket import Account, ensure_bucket, ensure_locked_bucket
 from blocks.installation import STATE_VARIABLE, Installation
 from blocks.ledger_schema import install_schema
 from blocks.postgres_roles import (
@@ -138,12 +138,13 @@ def _wait_servers(kit: Kit, progress: Progress) -> None:
     """Wait for what nothing before had to wait for."""
     sites = site_names(read_environments(kit.installation.state / "environments"))
     with progress.step("SeaweedFS S3"):
-        ensure_bucket(
+        admin = Account(
             f"http://127.0.0.1:{kit.installation.ports['s3']}",
-            access_key=kit.credentials["s3_access_key"],
-            secret_key=kit.credentials["s3_secret_key"],
-            bucket=parts.BUCKET,
+            access_key=kit.credentials["s3_admin_access_key"],
+            secret_key=kit.credentials["s3_admin_secret_key"],
         )
+        ensure_bucket(admin, parts.BUCKET)
+        ensure_locked_bucket(admin, parts.ANCHOR_BUCKET, retention_days=kit.settings.anchor_retention_days)
     with progress.step(f"Traefik, {len(sites)} sites"):
         for site in sites:
             wait_http(f"http://127.0.0.1:{kit.installation.ports[f'metrics-{site}']}/ping", limit_s=20)

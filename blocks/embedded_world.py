@@ -31,6 +31,7 @@ from domain.catalogue import Language
 from domain.environment import Environment
 from domain.errors import ConfigError
 from domain.ports import (
+    Anchors,
     Applications,
     ApplicationSettings,
     Approvers,
@@ -92,6 +93,12 @@ class EmbeddedWorld:
     @cached_property
     def ledger(self) -> Ledger:
         return PostgresLedger(self._session)
+
+    @cached_property
+    def anchors(self) -> Anchors:
+        from blocks.anchors_s3 import open_anchors
+
+        return open_anchors(self.installation)
 
     @cached_property
     def leases(self) -> Leases:

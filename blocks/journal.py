@@ -7,9 +7,9 @@ by a power cut never counted, and is taken away by the next append.
 import fcntl
 import json
 import os
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -17,7 +17,7 @@ from typing import IO, Any
 from domain.canonical import canonical_json
 from domain.entries import select_entries
 from domain.errors import InvariantError, TransientError
-from domain.ledger import Entry, Event, chain_entry, encode_time
+from domain.ledger import Entry, Event, Link, as_stored, chain_entry, encode_time, link_of
 
 
 class Journal:
@@ -31,10 +31,10 @@ class Journal:
         """Add one event. Effect: one line, on disk. Raises: TransientError where the disk does not take it."""
         with _disk(self.path), self._locked() as file:
             entries, size = read_lines(file)
-            known = next((one for one in entries if event.key is not None and one.event.key == event.key), None)
+            stored = as_stored(event)
+            known = next((one for one in entries if stored.key is not None and one.event.key == stored.key), None)
             if known is not None:
                 return known
-            stored = replace(event, data=json.loads(canonical_json(event.data)))
             entry = chain_entry(entries[-1] if entries else None, self._clock(), stored)
             file.truncate(size)
             file.seek(size)
@@ -67,6 +67,10 @@ class Journal:
             limit=limit,
             newest_first=newest_first,
         )
+
+    def links(self) -> Iterator[Link]:
+        """Walk the whole file, oldest first."""
+        return map(link_of, self._read())
 
     def _read(self) -> list[Entry]:
         try:

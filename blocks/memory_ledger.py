@@ -1,13 +1,10 @@
 """The ledger in memory: the twin of `blocks/ledger_postgres.py`, held to the same contract suite."""
 
-import json
-from collections.abc import Callable, Collection
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime
 
-from domain.canonical import canonical_json
 from domain.entries import select_entries
-from domain.ledger import Entry, Event, chain_entry
+from domain.ledger import Entry, Event, Link, as_stored, chain_entry, link_of
 
 
 class MemoryLedger:
@@ -18,10 +15,12 @@ class MemoryLedger:
         self._entries: list[Entry] = []
 
     def append(self, event: Event) -> Entry:
-        known = next((entry for entry in self._entries if event.key is not None and entry.event.key == event.key), None)
+        stored = as_stored(event)
+        known = next(
+            (entry for entry in self._entries if stored.key is not None and entry.event.key == stored.key), None
+        )
         if known is not None:
             return known
-        stored = replace(event, data=json.loads(canonical_json(event.data)))
         entry = chain_entry(self._entries[-1] if self._entries else None, self._clock(), stored)
         self._entries.append(entry)
         return entry
@@ -49,3 +48,6 @@ class MemoryLedger:
             limit=limit,
             newest_first=newest_first,
         )
+
+    def links(self) -> Iterator[Link]:
+        return map(link_of, self._entries)

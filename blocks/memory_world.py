@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from blocks.clock import MemoryClock
+from blocks.memory_anchors import MemoryAnchors
 from blocks.memory_application_settings import MemoryApplicationSettings
 from blocks.memory_applications import MemoryApplications
 from blocks.memory_approvers import MemoryApprovers
@@ -118,6 +119,7 @@ class MemoryWorld:
     behaviour: dict[str, Behaviour] = field(default_factory=dict[str, Behaviour])
     clock: MemoryClock = field(default_factory=MemoryClock)
     ledger: MemoryLedger = field(default_factory=MemoryLedger)
+    anchors: MemoryAnchors = field(default_factory=MemoryAnchors)
     leases: MemoryLeases = field(default_factory=MemoryLeases)
     break_glass: MemoryBreakGlass = field(default_factory=MemoryBreakGlass)
     applications: MemoryApplications = field(default_factory=MemoryApplications)

@@ -7,10 +7,10 @@ whether to ask again is the caller's decision, which is why loss of the server i
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import DictRow, dict_row, tuple_row
 
 from blocks.installation import Installation, read_secret
 from domain.errors import InvariantError, TransientError
@@ -63,6 +63,15 @@ class PostgresSession:
         with self.transaction() as connection:
             cursor = connection.execute(statement, parameters)  # pyright: ignore[reportArgumentType, reportCallIssue]
             return cursor.fetchall() if cursor.description else []
+
+    def stream(self, statement: LiteralString, *, page: int) -> Generator[tuple[Any, ...]]:
+        """Yield the rows of one statement, fetching a page at a time; all of them are of one moment."""
+        with (
+            self.transaction() as connection,
+            connection.cursor(name="slipway_stream", row_factory=tuple_row) as cursor,
+        ):
+            cursor.itersize = page
+            yield from cursor.execute(statement)
 
     def close(self) -> None:
         """Close the idle connections; the session opens new ones when it is used again."""

@@ -54,11 +54,13 @@ def write_identities(path: Path, identities: Sequence[Identity], *, user: str | 
     give(path, user, mode=0o400)
 
 
-def ensure_security(folder: Path, *, user: str | None) -> None:
+def ensure_configuration(folder: Path, *, user: str | None) -> None:
     """Shut every door but S3: certificates for gRPC, keys for tokens, made once and kept.
 
     To replace them, remove `security.toml` and start the server anew. Effect: files in `folder`, the server's own.
     """
+    # One volume for a bucket at a time, not seven: as many as fit on the disk are all that there will ever be.
+    write_private(folder / "master.toml", "[master.volume_growth]\ncopy_1 = 1\n", mode=0o644)
     path = folder / SECURITY_FILE
     if path.exists():
         return
@@ -92,7 +94,7 @@ def server_flags(*, data: Path, identities: Path, ports: Mapping[str, int], sock
         "master.port": ports["s3-master"],
         "master.port.grpc": ports["s3-master-grpc"],
         "master.telemetry": "false",
-        "master.volumeSizeLimitMB": 1000,
+        "master.volumeSizeLimitMB": 200,
         "volume.port": ports["s3-volume"],
         "volume.port.grpc": ports["s3-volume-grpc"],
         "volume.max": 0,

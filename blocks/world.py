@@ -10,6 +10,7 @@ from typing import Protocol, cast
 from domain.catalogue import Language
 from domain.environment import Environment
 from domain.ports import (
+    Anchors,
     Applications,
     ApplicationSettings,
     Approvers,
@@ -42,6 +43,8 @@ class World(Protocol):
     def language(self) -> Language: ...
     @property
     def ledger(self) -> Ledger: ...
+    @property
+    def anchors(self) -> Anchors: ...
     @property
     def leases(self) -> Leases: ...
     @property

@@ -6,17 +6,18 @@
 Every method may raise `TransientError` (ask again), `ConfigError` (a setting is wrong) and nothing vendor-specific.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from domain.anchor import Anchor
 from domain.break_glass import Mark
 from domain.delivery import Commit, Ignored, Push
 from domain.isolation import Isolation
-from domain.ledger import Entry, Event
+from domain.ledger import Entry, Event, Link
 from domain.lock import Lock
 from domain.lockout import CodeUse
 from domain.release import Image, Manifest
@@ -43,6 +44,22 @@ class Ledger(Protocol):
         newest_first: bool = False,
     ) -> list[Entry]:
         """Read entries that match every filter given, oldest first unless told otherwise."""
+        ...
+
+    def links(self) -> Iterator[Link]:
+        """Walk the whole chain as it is stored, oldest first, in constant memory."""
+        ...
+
+
+class Anchors(Protocol):
+    """Copies of the ledger's head where nobody, the writer included, can change or remove them for a time."""
+
+    def write(self, anchor: Anchor) -> None:
+        """Keep an anchor; keeping the same one again is no error."""
+        ...
+
+    def read(self) -> Sequence[Anchor]:
+        """Read every anchor kept, those included that somebody hid or wrote over, oldest first."""
         ...
 
 

@@ -18,6 +18,7 @@ from flows.asking import approval_form, ask, course_form, explain_course
 from flows.restoring import restore_release
 from flows.rollout_canary import rollout_canary
 from flows.rollout_direct import rollout_direct
+from tasks.anchor import anchor_release
 from tasks.approval import remember_live
 from tasks.incident import block_digest, notify
 from tasks.lease import environment_lease, held_lease
@@ -132,8 +133,10 @@ def _end(run: str, application: str, release: str, environment: str, ended: dict
     outcome, cause = ended["outcome"], ended["cause"]
     if outcome == "completed":
         record_rollout(run, application, "", release, "cd.completed", {"cause": cause})
+        anchor_release(run, outcome)
         return Completed(message=f"{short(release)} is live in {environment}. {cause}".strip())
     record_rollout(run, application, "", release, "cd.stopped", {"outcome": outcome, "cause": cause[:2000]})
+    anchor_release(run, outcome)
     message = f"{environment}: {outcome.replace('_', ' ')}. {cause}"[:1000]
     if outcome == "reject":
         return Completed(name=_STATE_NAMES[outcome], message=message)

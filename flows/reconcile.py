@@ -15,6 +15,7 @@ from domain.ports import RunRecord
 from domain.release import short
 from domain.rollout import OpenGate, OpenRollout
 from flows.restoring import restore_release
+from tasks.anchor import anchor_release
 from tasks.approval import expire_gate
 from tasks.incident import block_digest, open_incident
 from tasks.lease import environment_lease, held_lease
@@ -80,6 +81,7 @@ def _settle(rollout: OpenRollout) -> None:
         kind = "rollback.completed" if is_rollback else "rollout.rolled_back"
         # written in the name of the run that began it: that is what closes it
         record_rollout(run, application, environment, rollout.release, kind, data, "settled")
+    anchor_release(here, f"{run}-{environment}")
     language = open_world().language
     title = say(
         "incident.died_midway", language=language, state=state, environment=environment, release=short(to) or "–"

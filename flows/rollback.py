@@ -14,6 +14,7 @@ from domain.errors import InvariantError, RefusedError
 from domain.release import short
 from domain.rollout import OpenRollout, refuse_blocked
 from flows.restoring import restore_release
+from tasks.anchor import anchor_release
 from tasks.approval import authorise, read_live
 from tasks.incident import block_digest, notify
 from tasks.lease import environment_lease, held_lease, interrupt_holder
@@ -70,6 +71,7 @@ def rollback(
         block_digest(run, application, bad, reason)
     values = {"release": short(to), "bad": short(bad) or "–", "actor": administrator, "reason": reason}
     notify(run, application, environment, to, "rollback.done", {**values, "verified": verified})
+    anchor_release(run, kind)
     if problem:
         raise InvariantError(
             f"Rolled back to {short(to)}, but this does not hold: {problem}. Look at `slipway status`."

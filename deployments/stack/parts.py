@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from blocks import anchors_s3
 from blocks.identity import can_run, give
 from blocks.installation import Installation, write_private
 from blocks.postgres_server import PostgresServer
-from blocks.seaweed import SECURITY_FILE, Identity, ensure_security, server_flags, write_identities
+from blocks.seaweed import SECURITY_FILE, Identity, ensure_configuration, server_flags, write_identities
 from blocks.supervisor import Program
 from blocks.verified import hash_file
 from deployments.stack.client import client_environment
@@ -27,7 +28,6 @@ from deployments.stack.traefik import static_configuration, traefik_folder
 from domain.errors import ConfigError
 
 BUCKET = "releases"
-ANCHOR_BUCKET = "anchors"
 
 _POSTGRES_SETTINGS = {
     "max_connections": "200",
@@ -88,7 +88,7 @@ def postgres(kit: Kit) -> Program:
 def s3(kit: Kit) -> Program:
     """SeaweedFS with its S3 door; all its listeners on 127.0.0.1 and on ports of ours."""
     installation, folder = kit.installation, kit.installation.state / "s3"
-    ensure_security(folder, user=_net(kit))
+    ensure_configuration(folder, user=_net(kit))
     identities = _write_s3_identities(kit)
     flags = server_flags(
         data=folder,
@@ -320,7 +320,7 @@ def _write_s3_identities(kit: Kit) -> Path:
     identities = (
         identity("slipway-up", "s3_admin", "Admin", "Read", "Write", "List", "Tagging"),
         identity("slipway", "s3", *(f"{action}:{BUCKET}" for action in ("Read", "Write", "List", "Tagging"))),
-        identity("slipway-anchors", "s3_anchor", *(f"{action}:{ANCHOR_BUCKET}" for action in ("Write", "List"))),
+        identity("slipway-anchors", "s3_anchor", *(f"{action}:{anchors_s3.BUCKET}" for action in ("Write", "List"))),
     )
     write_identities(path, identities, user=_net(kit))
     return path

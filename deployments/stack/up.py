@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 
+from blocks import anchors_s3
 from blocks.bucket import Account, ensure_bucket, ensure_locked_bucket
 from blocks.installation import STATE_VARIABLE, Installation
 from blocks.ledger_schema import install_schema
@@ -144,7 +145,7 @@ def _wait_servers(kit: Kit, progress: Progress) -> None:
             secret_key=kit.credentials["s3_admin_secret_key"],
         )
         ensure_bucket(admin, parts.BUCKET)
-        ensure_locked_bucket(admin, parts.ANCHOR_BUCKET, retention_days=kit.settings.anchor_retention_days)
+        ensure_locked_bucket(admin, anchors_s3.BUCKET, retention_days=kit.settings.anchor_retention_days)
     with progress.step(f"Traefik, {len(sites)} sites"):
         for site in sites:
             wait_http(f"http://127.0.0.1:{kit.installation.ports[f'metrics-{site}']}/ping", limit_s=20)

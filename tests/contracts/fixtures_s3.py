@@ -13,7 +13,7 @@ from fixtures_door import free_port
 
 from blocks.bucket import Account, ensure_bucket, ensure_locked_bucket
 from blocks.installation import Installation, Users, write_private
-from blocks.seaweed import Identity, ensure_security, server_flags, write_identities
+from blocks.seaweed import Identity, ensure_configuration, server_flags, write_identities
 
 KEPT_DAYS = 400
 
@@ -35,7 +35,7 @@ def s3(open_tmp_root: Path) -> Generator[Installation]:
     installation.save()
     keys = {f"{name}_{kind}_key": secrets.token_hex(16) for name in ALLOWED for kind in ("access", "secret")}
     write_private(state / "credentials.json", json.dumps(keys))
-    ensure_security(state, user=None)
+    ensure_configuration(state, user=None)
     write_identities(state / "identities.json", [_identity(keys, name) for name in ALLOWED], user=None)
     flags = server_flags(
         data=state / "data", identities=state / "identities.json", ports=installation.ports, sockets=state

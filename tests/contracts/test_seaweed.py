@@ -124,7 +124,7 @@ def test_its_own_shell_gets_nowhere_without_the_certificate(s3: Installation, tm
     def ask(directory: Path) -> str:
         try:
             done = subprocess.run(
-                command, input="s3.bucket.list\n", cwd=directory, env={"HOME": str(directory)}, text=True, timeout=10,
+                command, input="s3.bucket.list\n", cwd=directory, env={"HOME": str(directory)}, text=True, timeout=5,
                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
             )  # fmt: skip
         except subprocess.TimeoutExpired as exc:

@@ -7,7 +7,7 @@ by a power cut never counted, and is taken away by the next append.
 import fcntl
 import json
 import os
-from collections.abc import Callable, Collection, Generator, Iterator
+from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -68,9 +68,9 @@ class Journal:
             newest_first=newest_first,
         )
 
-    def links(self) -> Iterator[Link]:
+    def links(self) -> Generator[Link]:
         """Walk the whole file, oldest first."""
-        return map(link_of, self._read())
+        yield from map(link_of, self._read())
 
     def _read(self) -> list[Entry]:
         try:

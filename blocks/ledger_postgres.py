@@ -4,7 +4,8 @@ Appends are serialised by an advisory lock held to the end of the transaction, s
 can insert and select only; a trigger refuses the rest (`blocks/ledger_schema.py`).
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any, LiteralString
 
@@ -98,10 +99,10 @@ class PostgresLedger:
         statement = f"SELECT * FROM ledger.event WHERE {' AND '.join(conditions)} ORDER BY seq {order} LIMIT %s"
         return [_read_entry(row) for row in self._session.rows(statement, [*values, limit])]
 
-    def links(self) -> Iterator[Link]:
+    def links(self) -> Generator[Link]:
         """Walk the whole table as it is stored, oldest first, through a cursor of the server: constant memory."""
-        for row in self._session.stream(_LINKS, page=_PAGE):
-            yield _read_link(row)
+        with closing(self._session.stream(_LINKS, page=_PAGE)) as rows:
+            yield from map(_read_link, rows)
 
 
 def _read_link(row: tuple[Any, ...]) -> Link:

@@ -1,6 +1,6 @@
 """The ledger in memory: the twin of `blocks/ledger_postgres.py`, held to the same contract suite."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Generator
 from datetime import UTC, datetime
 
 from domain.entries import select_entries
@@ -49,5 +49,5 @@ class MemoryLedger:
             newest_first=newest_first,
         )
 
-    def links(self) -> Iterator[Link]:
-        return map(link_of, self._entries)
+    def links(self) -> Generator[Link]:
+        yield from map(link_of, self._entries)

@@ -6,7 +6,7 @@
 Every method may raise `TransientError` (ask again), `ConfigError` (a setting is wrong) and nothing vendor-specific.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -46,8 +46,8 @@ class Ledger(Protocol):
         """Read entries that match every filter given, oldest first unless told otherwise."""
         ...
 
-    def links(self) -> Iterator[Link]:
-        """Walk the whole chain as it is stored, oldest first, in constant memory."""
+    def links(self) -> Generator[Link]:
+        """Walk the whole chain as it is stored, oldest first, in constant memory. Close it where it is left early."""
         ...
 
 

@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -49,7 +50,8 @@ def verify_ledger() -> None:
     world = open_world()
     anchors, unread = _read_anchors()
     begun = time.monotonic()
-    proof = verify_anchored(_shown(world.ledger.links()), anchors)
+    with closing(world.ledger.links()) as links:
+        proof = verify_anchored(_shown(links), anchors)
     chain, seconds = proof.chain, max(time.monotonic() - begun, 0.001)
     if chain.broken_at is not None:
         console.print(f"[bold red]The ledger is broken at entry {chain.broken_at}[/bold red]: {chain.reason}.")
@@ -116,7 +118,8 @@ def export_ledger(
     Whole only: a chain with entries left out proves nothing about the rest.
     """
     anchors, unread = _read_anchors()
-    exported = write_export(file, _shown(open_world().ledger.links()), None if unread else anchors)
+    with closing(open_world().ledger.links()) as links:
+        exported = write_export(file, _shown(links), None if unread else anchors)
     console.print(f"{file}: {exported.entries} entries, {len(anchors)} anchors, head {exported.head}.", soft_wrap=True)
     if unread:
         console.print(f"[yellow]Without anchors[/yellow]: {unread}", soft_wrap=True)

@@ -23,6 +23,7 @@ from blocks.supervisor import Process, Program, Supervisor, tail_file
 from blocks.verified import hash_file
 from blocks.world import open_world
 from domain.release import Manifest
+from domain.revision import release_of
 from domain.service import Instance, Outcome, ServiceSpec
 
 GIB = 1024**3
@@ -109,7 +110,7 @@ class LocalTarget(InstalledBlock):
         Raises: ConfigError where the release is not prepared; InvariantError where its bytes are not the pinned ones;
             TransientError where supervisor does not answer or no port is left.
         """
-        manifest = self._releases.manifest_of(spec.release)
+        manifest = self._releases.manifest_of(release_of(spec.release))
         self.verify(manifest)
         name = group_name(self._place, spec.application, spec.release)
         register = self._register

@@ -76,11 +76,16 @@ class ImagePart(_Part):
 
 
 class ServicePart(_Part):
-    """How one instance starts. `{host}` and `{port}` in the command are replaced; SIGTERM ends it gracefully."""
+    """How one instance starts. `{host}` and `{port}` in the command are replaced; SIGTERM ends it gracefully.
+
+    `config` and `secrets` name what must be set in an environment before a release may go there.
+    """
 
     command: Command
     instances: Annotated[int, Field(ge=1, le=16)] = 2
     environment: dict[EnvironmentKey, str] = {}
+    config: tuple[EnvironmentKey, ...] = ()
+    secrets: tuple[EnvironmentKey, ...] = ()
     stop_limit_s: Annotated[int, Field(ge=1, le=600)] = 30
 
 

@@ -44,7 +44,8 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """Everything that an approver is shown and agrees to. `live` is empty where nothing is live yet.
+    """Everything that an approver is shown and agrees to. `live` is a revision, empty where nothing is
+    live yet.
 
     `requesters` are all names of who pushed or wrote what is between `live` and `commit`; `is_push_signed` says that
     the `requester` was authenticated by the forge. `configuration_hash` covers the whole of the rendered configuration,

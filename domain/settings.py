@@ -148,7 +148,7 @@ def explain_missing(settings: SettingsVersion, *, config: Iterable[str], secrets
         ),
         *(f"secret {name} (`slipway secret set {place} {name}`)" for name in secrets if name not in settings.secrets),
     ]
-    return f"{settings.environment} lacks {'; '.join(missing)}" if missing else ""
+    return f"{settings.environment} lacks {'; '.join(missing)}." if missing else ""
 
 
 def compare_settings(before: SettingsVersion, after: SettingsVersion) -> dict[str, tuple[str, str]]:
@@ -163,3 +163,18 @@ def compare_settings(before: SettingsVersion, after: SettingsVersion) -> dict[st
 
 def _as_shown(settings: SettingsVersion) -> dict[str, str]:
     return {**settings.config, **{name: f"secret, version {version}" for name, version in settings.secrets.items()}}
+
+
+HIDDEN_LENGTH_MIN = 4
+"""Shorter values are not looked for in texts: every other word would be taken for one."""
+
+
+def hide_values(text: str, secrets: Mapping[str, str]) -> str:
+    """Replace the values of secrets in what a program wrote, before it goes into a record.
+
+    A value that the program encoded, cut or broke into lines stays: this is a net, not a promise.
+    """
+    for name, value in sorted(secrets.items(), key=lambda item: -len(item[1])):
+        if len(value) >= HIDDEN_LENGTH_MIN:
+            text = text.replace(value, f"[{name}]")
+    return text

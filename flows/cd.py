@@ -13,8 +13,10 @@ from prefect.states import Completed, Failed
 
 from blocks.world import open_world
 from domain.release import short
+from domain.revision import name_revision
 from domain.rollout import refuse_blocked
 from flows.asking import approval_form, ask, course_form, explain_course
+from flows.fitness import refuse_unfit
 from flows.restoring import restore_release
 from flows.rollout_canary import rollout_canary
 from flows.rollout_direct import rollout_direct
@@ -23,6 +25,7 @@ from tasks.approval import remember_live
 from tasks.incident import block_digest, notify
 from tasks.lease import environment_lease, held_lease
 from tasks.rollout import read_blocked, read_file, record_rollout
+from tasks.settings import choose_settings
 
 UNCLEAR_ROUNDS_MAX = 20
 
@@ -46,10 +49,12 @@ def cd(application: str, release: str, requester: str = "") -> State[None]:
     if release in blocked:
         record_rollout(run, application, "", release, "cd.refused", {"cause": f"blocked: {blocked[release]}"})
     refuse_blocked(release, blocked)
+    refuse_unfit(run, application, release)
     record_rollout(run, application, "", release, "cd.started", {"requester": requester})
     for environment in open_world().environments():
         if environment.entry == "direct" and environment.name != "development":
-            entered = rollout_direct(run, application, environment.name, release, environment.name == "test")
+            revision = choose_settings(run, application, environment.name, release)
+            entered = rollout_direct(run, application, environment.name, revision, environment.name == "test")
             if entered["outcome"] != "completed":
                 return _end(run, application, release, environment.name, entered)
     ended: dict[str, str] = {"outcome": "completed", "cause": ""}
@@ -66,6 +71,9 @@ def _enter_production(run: str, application: str, environment: str, release: str
     place = open_world().environment(environment)
     staging = open_world().environment("staging").primary.name
     limits = read_file(application, "staging", staging, release).rollout
+    revision = choose_settings(run, application, environment, release)
+    if remember_live(run, application, environment, revision, 0) == revision:
+        return {"outcome": "completed", "cause": "it was live already"}
     for round_number in range(1, UNCLEAR_ROUNDS_MAX):
         if place.approval:
             verdict = ask(
@@ -79,7 +87,8 @@ def _enter_production(run: str, application: str, environment: str, release: str
             )
             if verdict["outcome"] != "approve":
                 return {"outcome": verdict["outcome"], "cause": f"{verdict['approver']}: {verdict['reason']}"}
-        ended = _roll_out(run, application, environment, release, round_number, limits.unclear_limit_s)
+            revision = name_revision(release, int(verdict["settings"]))
+        ended = _roll_out(run, application, environment, revision, round_number, limits.unclear_limit_s)
         if ended["outcome"] != "drifted":
             return ended
     return {"outcome": "failed", "cause": "what is live changed too often while this waited"}
@@ -121,7 +130,7 @@ def _give_up(run: str, application: str, environment: str, release: str, live: s
         )
         data = {"to": live, "cause": cause, "verified": problem or "yes"}
         record_rollout(run, application, environment, release, "rollout.rolled_back", data)
-    block_digest(run, application, release, cause)
+    block_digest(run, application, release, cause, live, environment)
     return {"outcome": "rolled_back", "cause": cause}
 
 

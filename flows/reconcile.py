@@ -89,7 +89,7 @@ def _settle(rollout: OpenRollout) -> None:
     severity = "P0" if problem else "P2"
     open_incident(here, application, environment, rollout.release, severity, title, problem or data["cause"])
     if not is_rollback and bad and problem:
-        block_digest(here, application, bad, f"left midway, and {problem}")
+        block_digest(here, application, bad, f"left midway, and {problem}", to, environment)
 
 
 def _tell(record: RunRecord, text: str, **values: str) -> None:

@@ -6,6 +6,7 @@ for a run that died. Every step can be repeated; the lease is the caller's.
 
 from blocks.world import open_world
 from domain.environment import Environment
+from domain.release import short
 from tasks.instances import await_ready, list_releases_running, prepare_release, start_instances, stop_instances
 from tasks.traffic import drain, probe_entry, read_routes, record_switch, shift_traffic
 
@@ -61,7 +62,7 @@ def _restore_site(run: str, application: str, environment: str, site: str, to: s
 def _verify_site(application: str, environment: str, site: str, to: str) -> str:
     """Compare a site with what was meant: who has the traffic, and whether the entry answers."""
     serving = {release: weight for release, weight in read_routes(application, environment, site) if weight > 0}
-    expected = {to[:12]: 100} if to else {}
+    expected = {short(to): 100} if to else {}
     if serving != expected:
         return f"{site}: traffic goes to {serving or 'nobody'}, not to {expected or 'nobody'}"
     if not to:

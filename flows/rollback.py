@@ -12,6 +12,7 @@ from prefect.runtime import flow_run
 from blocks.world import open_world
 from domain.errors import InvariantError, RefusedError
 from domain.release import short
+from domain.revision import release_of, revision_of
 from domain.rollout import OpenRollout, refuse_blocked
 from flows.restoring import restore_release
 from tasks.anchor import anchor_release
@@ -68,7 +69,7 @@ def rollback(
         data = {"previous": live, "reason": reason[:500], "verified": verified}
         record_rollout(run, application, environment, to, kind, data, "", administrator)
     if block and bad:
-        block_digest(run, application, bad, reason)
+        block_digest(run, application, bad, reason, to, environment)
     values = {"release": short(to), "bad": short(bad) or "–", "actor": administrator, "reason": reason}
     notify(run, application, environment, to, "rollback.done", {**values, "verified": verified})
     anchor_release(run, kind)
@@ -101,21 +102,29 @@ def _choose(application: str, environment: str, live: str, wanted: str, midway: 
     """
     if wanted:
         refuse_blocked(wanted, read_blocked(application))
-        _refuse_foreign(application, environment, wanted)
-        return midway or (live if live != wanted else ""), wanted
+        to = _find_revision(application, environment, wanted)
+        return midway or (live if live != to else ""), to
     if midway and midway != live:
         return midway, live
     return live, read_previous(application, environment, live)
 
 
-def _refuse_foreign(application: str, environment: str, release: str) -> None:
-    """Raises: RefusedError for a digest that was never wholly live there: that is a rollout, not a rollback."""
-    ledger = open_world().ledger
-    known = ledger.entries(
-        kinds=["rollout.completed"], application=application, environment=environment, release=release, limit=1
+def _find_revision(application: str, environment: str, release: str) -> str:
+    """Say with which settings a release was live there last, or check that it was live with those that are named.
+
+    Raises: RefusedError where it never was wholly live so: that is a rollout, not a rollback.
+    """
+    completed = open_world().ledger.entries(
+        kinds=["rollout.completed"],
+        application=application,
+        environment=environment,
+        release=release_of(release),
+        newest_first=True,
     )
+    known = [revision_of(entry) for entry in completed if release in (entry.event.release, revision_of(entry))]
     if not known:
         raise RefusedError(
             f"Release {short(release)} was never live in {environment}, so nobody can go back to it. "
             "Roll it out with the flow `cd`, or name an earlier release."
         )
+    return known[0]

@@ -144,7 +144,7 @@ class _Rollout:
         not_restored = restore_release(
             run=run, application=application, environment=environment, to=self.live, bad=self.release, attempt="verdict"
         )
-        block_digest(run, application, self.release, cause)
+        block_digest(run, application, self.release, cause, self.live, environment)
         data = {"to": self.live, "cause": cause, "verified": not_restored or "yes"}
         record_rollout(run, application, environment, self.release, "rollout.rolled_back", data)
         title = say(

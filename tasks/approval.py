@@ -5,12 +5,13 @@ is kept in a persisted task and in the ledger, because the flow runs again from 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from blocks.world import open_world
 from domain.application import FILE, parse_application
-from domain.approval import Evidence, Shown, compare_configuration, judge_person
+from domain.approval import Difference, Evidence, Shown, compare_configuration, judge_person
 from domain.canonical import digest_of
 from domain.catalogue import say
 from domain.delivery import Commit
@@ -18,12 +19,15 @@ from domain.ledger import Entry
 from domain.people import names_of
 from domain.pushes import PUSH_KINDS, last_pusher, pushers_of
 from domain.release import short
+from domain.revision import name_revision, release_of, settings_of
 from domain.roles import ADMINISTRATOR, APPROVER
 from domain.rollout import SETTLING_KINDS, live_release
+from domain.settings import SettingsVersion, compare_settings
 from tasks.codes import explain_code, take_code
 from tasks.incident import notify
 from tasks.instances import find_manifest
 from tasks.recording import Subject, effect_task, reading_task, record
+from tasks.settings import read_settings
 
 PROOF = "proof.given"
 COMMITS_MAX = 2000
@@ -95,26 +99,47 @@ def look_at_request(run: str, application: str, environment: str, release: str) 
     commits = world.sources.commits(application, base=base, head=manifest.commit, limit=COMMITS_MAX)
     known = set(live_manifest.migrations) if live_manifest else set[str]()
     files = [_configuration(application, digest) if digest else None for digest in (live, release)]
-    settings = world.settings.latest(application, environment)
+    settings = _settings_shown(application, environment, release)
     requester, names = _requesters(application, release, base, commits)
     return Shown(
         application=application,
         environment=environment,
-        release=release,
+        release=manifest.digest,
         commit=manifest.commit,
         live=live,
         requester=requester,
         commits=tuple(commits),
-        configuration=compare_configuration(files[0], files[1] or {}),
+        configuration=compare_configuration(files[0], files[1] or {}) + _settings_differences(settings, live),
         migrations=tuple(name for name in manifest.migrations if name not in known),
         evidence=_evidence(run, application, release),
         image=manifest.image.digest if manifest.image else "",
-        requesters=tuple(sorted(names)),
+        requesters=tuple(sorted(names | _settings_authors(settings, live))),
         is_push_signed=bool(last_pusher(_pushes(application), manifest.commit)),
         configuration_hash=digest_of({"file": files[1], "settings": dict(settings.config)}),
         settings_version=settings.version,
         secrets=settings.references,
     )
+
+
+def _find_pinned(application: str, release: str) -> Entry:
+    digest = release_of(release)
+    return open_world().ledger.entries(kinds=["release.pinned"], application=application, release=digest, limit=1)[0]
+
+
+def _settings_shown(application: str, environment: str, release: str) -> SettingsVersion:
+    """The settings that an answer is about: the newest ones, or those with which a rollout is under way."""
+    version = settings_of(release)
+    return (
+        open_world().settings.get(application, environment, version)
+        if version
+        else read_settings(application, environment)
+    )
+
+
+def _settings_differences(settings: SettingsVersion, live: str) -> tuple[Difference, ...]:
+    """List what the newest settings of the environment would change; secrets by their versions only."""
+    before = open_world().settings.get(settings.application, settings.environment, settings_of(live))
+    return tuple(Difference(name, old, new) for name, (old, new) in compare_settings(before, settings).items())
 
 
 def _configuration(application: str, release: str) -> dict[str, Any]:
@@ -128,7 +153,7 @@ def _configuration(application: str, release: str) -> dict[str, Any]:
 
 
 def _evidence(run: str, application: str, release: str) -> tuple[Evidence, ...]:
-    entries = open_world().ledger.entries(kinds=[PROOF], application=application, release=release, run=run)
+    entries = open_world().ledger.entries(kinds=[PROOF], application=application, release=release_of(release), run=run)
     return tuple(
         Evidence(
             environment=entry.event.environment,
@@ -138,6 +163,13 @@ def _evidence(run: str, application: str, release: str) -> tuple[Evidence, ...]:
         )
         for entry in entries
     )
+
+
+def _settings_authors(settings: SettingsVersion, live: str) -> frozenset[str]:
+    """Who made the versions of the settings that would go live: a change of settings is a request like any other."""
+    history = open_world().settings.history(settings.application, settings.environment)
+    made = (version for version in history if settings_of(live) < version.version <= settings.version)
+    return names_of([version.actor for version in made])
 
 
 def _pushes(application: str) -> list[Entry]:
@@ -153,7 +185,7 @@ def _requesters(
     something in the range counts too. What the run's parameters said counts besides: it can only add somebody.
     """
     world = open_world()
-    pinned = world.ledger.entries(kinds=["release.pinned"], application=application, release=release, limit=1)[0]
+    pinned = _find_pinned(application, release)
     head = str(pinned.data["manifest"]["commit"])
     claimed = [str(pinned.data.get(key) or "") for key in ("requester", "requester_email")]
     pushes = _pushes(application)
@@ -184,7 +216,8 @@ def weigh_answer(
         shown_hash: what the form that was answered had shown.
         answer: `decision`, `approver`, `code`, `comment`; or `bypassed` or `malformed` with the detail.
 
-    Returns: `outcome` (the decision, or `refused`), `approver`, `reason` (why it was refused, as people read it).
+    Returns: `outcome` (the decision, or `refused`), `approver`, `reason` (why it was refused, as people read it), and
+    for a decision the version of the `settings` that it is about.
     """
     world = open_world()
     now = look_at_request(run, application, environment, release)
@@ -198,9 +231,15 @@ def weigh_answer(
     if refusal:
         record(subject, "approval.refused", detail=f"{gate}:{attempt}", **common, refusal=refusal, reason=reason)
         return {"outcome": "refused", "approver": approver, "reason": reason}
+    subject = replace(subject, release=name_revision(release, now.settings_version))
     kind = "approval.rejected" if answer["decision"] in ("reject", "rollback") else "approval.granted"
     record(subject, kind, detail=gate, **common, decision=answer["decision"])
-    return {"outcome": answer["decision"], "approver": approver, "reason": answer.get("comment", "")}
+    return {
+        "outcome": answer["decision"],
+        "approver": approver,
+        "reason": answer.get("comment", ""),
+        "settings": str(now.settings_version),
+    }
 
 
 def _weigh_person(subject: Subject, answer: dict[str, str], *, role: str, requesters: set[str]) -> tuple[str, str]:

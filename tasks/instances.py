@@ -6,15 +6,18 @@ from blocks.world import open_world
 from domain.application import FILE, ApplicationFile, parse_application
 from domain.errors import ConfigError
 from domain.release import Manifest, read_manifest, short
+from domain.revision import release_of, settings_of
 from domain.service import ServiceSpec
 from tasks.recording import Subject, effect, effect_task, reading_task
+from tasks.settings import clean_text, read_variables
 
 PROBE_PAUSE_S = 0.3
 
 
 def find_manifest(application: str, release: str) -> Manifest:
-    """Read the manifest that was pinned for a digest. Raises: ConfigError where there is none."""
-    entries = open_world().ledger.entries(kinds=["release.pinned"], application=application, release=release, limit=1)
+    """Read the manifest that was pinned for a digest, or for a revision's. Raises: ConfigError where there is none."""
+    digest = release_of(release)
+    entries = open_world().ledger.entries(kinds=["release.pinned"], application=application, release=digest, limit=1)
     if not entries:
         raise ConfigError(
             f"No release {short(release)} of '{application}' is pinned. List them with `slipway history {application}`."
@@ -53,12 +56,13 @@ def apply_migrations(run: str, application: str, environment: str, site: str, re
         ended = world.target(environment, site).run(
             manifest,
             file.database.migrate,
-            environment=_service_environment(file, application, environment, manifest),
+            environment=_service_environment(file, application, environment, release),
             limit_s=file.database.limit_s,
         )
         result = "applied" if ended.is_ok else "failed"
-        outcome.update(result=result, migrations=list(manifest.migrations), tail="" if ended.is_ok else ended.tail)
-    return {"result": result, "seconds": f"{ended.seconds:.1f}", "tail": ended.tail}
+        tail = clean_text(ended.tail, application, environment, release)
+        outcome.update(result=result, migrations=list(manifest.migrations), tail="" if ended.is_ok else tail)
+    return {"result": result, "seconds": f"{ended.seconds:.1f}", "tail": tail}
 
 
 @effect_task
@@ -67,7 +71,6 @@ def start_instances(
 ) -> tuple[str, ...]:
     """Start a release's instances beside those that serve. Effect: processes, never twice. Returns their URLs."""
     world = open_world()
-    manifest = find_manifest(application, release)
     file = read_application_file(application, environment, site, release)
     with effect(Subject(run, application, environment, site, release), "start", "completed", detail=attempt) as outcome:
         spec = ServiceSpec(
@@ -75,7 +78,7 @@ def start_instances(
             release=release,
             command=file.service.command,
             instances=file.service.instances,
-            environment=_service_environment(file, application, environment, manifest),
+            environment=_service_environment(file, application, environment, release),
             stop_limit_s=file.service.stop_limit_s,
             start_limit_s=file.health.start_limit_s,
         )
@@ -104,7 +107,7 @@ def await_ready(application: str, environment: str, site: str, release: str) -> 
         if bad is not None:
             problem = f"{bad.url} answered {bad.status or bad.error} instead of 200"
         world.clock.sleep(PROBE_PAUSE_S)
-    tail = target.log_tail(application, release, lines=20)
+    tail = clean_text(target.log_tail(application, release, lines=20), application, environment, release)
     return f"not ready after {health.start_limit_s} s: {problem}. Its last lines:\n{tail}"
 
 
@@ -122,11 +125,10 @@ def list_releases_running(application: str, environment: str, site: str) -> tupl
     return tuple(sorted({instance.release for instance in instances}))
 
 
-def _service_environment(
-    file: ApplicationFile, application: str, environment: str, manifest: Manifest
-) -> dict[str, str]:
-    """Put together the variables of a released process; holds the database's password."""
-    variables = dict(file.service.environment)
+def _service_environment(file: ApplicationFile, application: str, environment: str, release: str) -> dict[str, str]:
+    """Put together the variables of a released process; holds its secrets and the database's password."""
+    manifest = find_manifest(application, release)
+    variables = {**file.service.environment, **read_variables(application, environment, release)}
     if file.database is not None:
         variables["DATABASE_URL"] = open_world().databases.url(application, environment)
     variables.update(
@@ -134,5 +136,6 @@ def _service_environment(
         SLIPWAY_ENVIRONMENT=environment,
         SLIPWAY_RELEASE=manifest.digest,
         SLIPWAY_COMMIT=manifest.commit,
+        SLIPWAY_SETTINGS=str(settings_of(release)),
     )
     return variables

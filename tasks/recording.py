@@ -21,6 +21,7 @@ from blocks.world import open_world
 from domain.errors import SlipwayError, TransientError
 from domain.ledger import Entry, Event
 from domain.release import short
+from domain.revision import SETTINGS, release_of, settings_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -86,7 +87,8 @@ def reading_task(function: Callable[P, R]) -> Task[P, R]:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What an effect is about. `run` is the id of the flow run that a person sees."""
+    """What an effect is about. `run` is the id of the flow run that a person sees; `release` is a digest or a revision,
+    whose settings go into the entry's data."""
 
     run: str
     application: str
@@ -101,11 +103,11 @@ class Subject:
             application=self.application,
             environment=self.environment,
             site=self.site,
-            release=self.release,
+            release=release_of(self.release),
             actor=self.actor,
             run=self.run,
             key=key,
-            data=data or {},
+            data={**(data or {}), **({SETTINGS: settings_of(self.release)} if settings_of(self.release) else {})},
         )
 
 
@@ -161,5 +163,5 @@ def _guarded(subject: Subject) -> AbstractContextManager[None]:
 
 
 def _key(subject: Subject, kind: str, detail: str) -> str:
-    parts = (kind, subject.run, subject.application, subject.environment, subject.site, subject.release[:12], detail)
+    parts = (kind, subject.run, subject.application, subject.environment, subject.site, short(subject.release), detail)
     return ":".join(parts)

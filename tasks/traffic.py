@@ -11,6 +11,7 @@ from domain.service import Arm, Probe
 from domain.traffic import Counters, Reading, Window, window_between
 from tasks.instances import find_manifest, read_application_file
 from tasks.recording import Subject, effect, effect_task, reading_task, record
+from tasks.settings import clean_text, read_variables
 
 
 @effect_task
@@ -145,13 +146,18 @@ def run_acceptance(run: str, application: str, environment: str, site: str, rele
         ended = world.target(environment, site).run(
             find_manifest(application, release),
             file.acceptance.command,
-            environment={"SLIPWAY_URL": url, "SLIPWAY_HOST": host},
+            environment={
+                **read_variables(application, environment, release),
+                "SLIPWAY_URL": url,
+                "SLIPWAY_HOST": host,
+            },
             limit_s=file.acceptance.limit_s,
             requirements=file.acceptance.requirements,
         )
         result = "passed" if ended.is_ok else "failed"
         outcome.update(result=result, seconds=round(ended.seconds, 1))
-    return {"result": result, "seconds": f"{ended.seconds:.1f}", "tail": ended.tail}
+    tail = clean_text(ended.tail, application, environment, release)
+    return {"result": result, "seconds": f"{ended.seconds:.1f}", "tail": tail}
 
 
 @effect_task

@@ -164,6 +164,20 @@ def test_releases_run_beside_each_other_and_stop_apart(bench: Bench) -> None:
     assert bench.target.instances("another") == []
 
 
+def test_one_release_runs_beside_itself_with_other_settings(bench: Bench) -> None:
+    manifest = bench.release(FILES)
+    bench.target.prepare(manifest)
+    old, new = f"{manifest.digest}@1", f"{manifest.digest}@2"
+    for revision in (old, new):
+        bench.target.start(spec_of(manifest, release=revision, environment={"WORD": revision}))
+    instances = bench.target.instances("tiny")
+    assert [instance.release for instance in instances] == [old, old, new, new]
+    assert len({instance.url for instance in instances}) == 4
+    bench.target.log_tail("tiny", new)
+    bench.target.stop("tiny", old)
+    assert [instance.release for instance in bench.target.instances("tiny")] == [new, new]
+
+
 def test_two_sites_run_one_release_apart(bench: Bench) -> None:
     manifest = bench.release(FILES)
     for target in (bench.target, bench.other_site):

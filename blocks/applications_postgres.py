@@ -6,7 +6,7 @@ from typing import Any
 from blocks.postgres_session import PostgresSession
 from blocks.seal import Seal
 from domain.errors import ConfigError
-from domain.ports import Application
+from domain.ports import Application, ForgeAccess
 
 
 class PostgresApplications:
@@ -81,6 +81,21 @@ class PostgresApplications:
             self._session.rows(
                 "UPDATE desk.application SET webhook_secret_before_until = %s WHERE name = %s", (old_until, name)
             )
+
+    def set_forge_access(self, name: str, access: ForgeAccess | None) -> None:
+        self.get(name)
+        if access is None:
+            self._session.rows("DELETE FROM desk.forge_access WHERE application = %s", (name,))
+            return
+        self._session.rows(
+            "INSERT INTO desk.forge_access (application, url, token) VALUES (%s, %s, %s)"
+            " ON CONFLICT (application) DO UPDATE SET url = EXCLUDED.url, token = EXCLUDED.token",
+            (name, access.url, self._seal.close(access.token)),
+        )
+
+    def forge_access(self, name: str) -> ForgeAccess | None:
+        rows = self._session.rows("SELECT url, token FROM desk.forge_access WHERE application = %s", (name,))
+        return ForgeAccess(rows[0]["url"], self._seal.open(rows[0]["token"])) if rows else None
 
 
 def _read_application(row: dict[str, Any]) -> Application:

@@ -49,6 +49,7 @@ from domain.ports import (
     ObjectStore,
     Packages,
     Prober,
+    Reviews,
     Runner,
     RunRecords,
     Sources,
@@ -118,6 +119,12 @@ class EmbeddedWorld:
         return PostgresApplicationSettings(
             self._session, lambda environment: open_settings_seal(environment, state=state)
         )
+
+    @cached_property
+    def reviews(self) -> Reviews:
+        from blocks.reviews_http import HttpReviews
+
+        return HttpReviews()
 
     @cached_property
     def inbox(self) -> Inbox:

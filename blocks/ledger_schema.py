@@ -115,6 +115,11 @@ CREATE TABLE IF NOT EXISTS desk.used_code (
     used_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (approver, time_step)
 );
+CREATE TABLE IF NOT EXISTS desk.forge_access (
+    application text PRIMARY KEY REFERENCES desk.application (name) ON DELETE CASCADE,
+    url text NOT NULL,
+    token bytea NOT NULL
+);
 CREATE TABLE IF NOT EXISTS desk.lease (
     name text PRIMARY KEY,
     owner text NOT NULL,

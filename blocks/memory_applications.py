@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from domain.errors import ConfigError
-from domain.ports import Application
+from domain.ports import Application, ForgeAccess
 
 
 class MemoryApplications:
@@ -12,6 +12,7 @@ class MemoryApplications:
     def __init__(self) -> None:
         self._applications: dict[str, tuple[Application, str]] = {}
         self._before: dict[str, tuple[str, datetime]] = {}
+        self._access: dict[str, ForgeAccess] = {}
 
     def add(self, application: Application, *, webhook_secret: str) -> None:
         other = self.find(forge=application.forge, repository=application.repository)
@@ -51,3 +52,12 @@ class MemoryApplications:
         if before:
             self._before[name] = (before, old_until)
         self._applications[name] = (self._applications[name][0], secret)
+
+    def set_forge_access(self, name: str, access: ForgeAccess | None) -> None:
+        self.get(name)
+        self._access.pop(name, None)
+        if access is not None:
+            self._access[name] = access
+
+    def forge_access(self, name: str) -> ForgeAccess | None:
+        return self._access.get(name)

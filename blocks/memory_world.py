@@ -25,6 +25,7 @@ from blocks.memory_leases import MemoryLeases
 from blocks.memory_ledger import MemoryLedger
 from blocks.memory_notifier import MemoryNotifier
 from blocks.memory_packages import MemoryPackages
+from blocks.memory_reviews import MemoryReviews
 from blocks.memory_run_records import MemoryRunRecords
 from blocks.memory_runner import MemoryRunner
 from blocks.memory_sources import MemorySources
@@ -124,6 +125,7 @@ class MemoryWorld:
     break_glass: MemoryBreakGlass = field(default_factory=MemoryBreakGlass)
     applications: MemoryApplications = field(default_factory=MemoryApplications)
     settings: MemoryApplicationSettings = field(default_factory=MemoryApplicationSettings)
+    reviews: MemoryReviews = field(default_factory=MemoryReviews)
     inbox: MemoryInbox = field(default_factory=MemoryInbox)
     approvers: MemoryApprovers = field(default_factory=lambda: MemoryApprovers(lambda: datetime.now(UTC)))
     notifier: MemoryNotifier = field(default_factory=MemoryNotifier)

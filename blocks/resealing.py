@@ -16,6 +16,7 @@ SEALED = (
     ("application", "webhook_secret"),
     ("application", "webhook_secret_before"),
     ("approver", "seed"),
+    ("forge_access", "token"),
 )
 """Table and column in schema `desk` of everything under `seal_key`."""
 

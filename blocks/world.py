@@ -28,6 +28,7 @@ from domain.ports import (
     ObjectStore,
     Packages,
     Prober,
+    Reviews,
     Runner,
     RunRecords,
     Sources,
@@ -53,6 +54,8 @@ class World(Protocol):
     def applications(self) -> Applications: ...
     @property
     def settings(self) -> ApplicationSettings: ...
+    @property
+    def reviews(self) -> Reviews: ...
     @property
     def inbox(self) -> Inbox: ...
     @property

@@ -132,7 +132,13 @@ def _flatten(value: Any, prefix: str = "") -> dict[str, str]:
 
 
 def explain_request(
-    shown: Shown, *, deadline: str, refusal: str = "", report_url: str = "", language: Language = "en"
+    shown: Shown,
+    *,
+    deadline: str,
+    refusal: str = "",
+    report_url: str = "",
+    language: Language = "en",
+    review: str = "",
 ) -> str:
     """Render the form's description: what, which digest, what differs, what was proven, what each answer does.
 
@@ -141,12 +147,13 @@ def explain_request(
         deadline: when silence becomes no, as people read it.
         refusal: why the answer before did not count; empty at the first asking.
         report_url: where the long report is, empty where there is none.
+        review: how its commits were reviewed, as `domain/review.py` says it; empty means unknown.
     """
     heading = say("approval.heading", language=language, application=shown.application, environment=shown.environment)
     parts = [f"## {heading}"]
     if refusal:
         parts.append(f"> **{say('approval.asked_again', language=language)}** {refusal}")
-    parts.append(_facts_table(shown, deadline=deadline, language=language))
+    parts.append(_facts_table(shown, deadline=deadline, language=language, review=review))
     parts.append(_differences(shown, language=language))
     parts.append(_proofs(shown.evidence, language=language))
     if report_url:
@@ -159,13 +166,14 @@ def explain_request(
     return "\n\n".join(parts)
 
 
-def _facts_table(shown: Shown, *, deadline: str, language: Language) -> str:
+def _facts_table(shown: Shown, *, deadline: str, language: Language, review: str) -> str:
     rows = [
         ("approval.release", f"`{short(shown.release)}`"),
         ("approval.commit", f"`{short(shown.commit)}`"),
         *([("approval.image", f"`{short(shown.image.removeprefix('sha256:'))}`")] if shown.image else []),
         ("approval.live", f"`{short(shown.live)}`" if shown.live else say("approval.nothing_live", language=language)),
         ("approval.requester", _requester(shown, language=language)),
+        ("review.title", review or say("review.unknown", language=language)),
         *([("approval.settings", str(shown.settings_version))] if shown.settings_version else []),
         ("approval.deadline", deadline),
     ]

@@ -20,6 +20,7 @@ from domain.isolation import Isolation
 from domain.ledger import Entry, Event, Link
 from domain.lock import Lock
 from domain.lockout import CodeUse
+from domain.pull_request import PullRequest
 from domain.release import Image, Manifest
 from domain.service import Arm, Instance, Outcome, Probe, ServiceSpec
 from domain.settings import SettingsVersion
@@ -131,6 +132,14 @@ class Application:
     branch: str = "main"
 
 
+@dataclass(frozen=True, slots=True)
+class ForgeAccess:
+    """Where a forge's API is (`https://api.github.com`, `https://git.example.org/api/v1`), and a token for it."""
+
+    url: str
+    token: str = field(repr=False)
+
+
 class Applications(Protocol):
     """The register of applications; secrets encrypted at rest."""
 
@@ -143,6 +152,14 @@ class Applications(Protocol):
     def find(self, *, forge: str, repository: str) -> Application | None: ...
 
     def list(self) -> list[Application]: ...
+
+    def set_forge_access(self, name: str, access: ForgeAccess | None) -> None:
+        """Keep what it takes to ask an application's forge, sealed; None forgets it."""
+        ...
+
+    def forge_access(self, name: str) -> ForgeAccess | None:
+        """None where nobody ever gave us any."""
+        ...
 
     def webhook_secret(self, name: str) -> str: ...
 
@@ -265,6 +282,17 @@ class Sources(Protocol):
 
     def head(self, application: str, branch: str) -> str:
         """The commit of a branch in the mirror. Raises: ConfigError that lists some of the branches there are."""
+        ...
+
+
+class Reviews(Protocol):
+    """What a forge knows of how commits were reviewed."""
+
+    def pull_requests(self, application: Application, access: ForgeAccess, commit: str) -> list[PullRequest]:
+        """List the merged pull requests by which a commit came, with what was said of them; [] where there are none.
+
+        Raises: TransientError where the forge does not answer or says too much; ConfigError where it refuses the token.
+        """
         ...
 
 

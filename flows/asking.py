@@ -17,6 +17,7 @@ from blocks.world import open_world
 from domain.approval import Shown, explain_request
 from domain.catalogue import Language, say
 from tasks.approval import expire_gate, open_gate, readable, show_request, weigh_answer
+from tasks.review import read_reviews
 
 ATTEMPTS_MAX = 50
 
@@ -74,10 +75,11 @@ def ask(
     language = open_world().language
     gate = f"{gate}-{flow_run.run_count}"
     deadline = open_gate(run, application, environment, release, gate, limit_s, open_world().run_records.url(run))
+    review = read_reviews(run, application, environment, release, gate) if render is explain_request else ""
     refusal = ""
     for attempt in range(1, ATTEMPTS_MAX + 1):
         shown = show_request(run, application, environment, release, gate, attempt)
-        description = render(shown, deadline=readable(deadline), refusal=refusal, language=language)
+        description = render(shown, deadline=readable(deadline), refusal=refusal, language=language, review=review)
         left_s = (datetime.fromisoformat(deadline) - datetime.now(UTC)).total_seconds()
         answer = _suspend(form, description=description, timeout_s=max(1, int(left_s)), key=f"{gate}-{attempt}")
         verdict = weigh_answer(run, application, environment, release, gate, attempt, shown.hash, answer)
@@ -105,9 +107,12 @@ def _suspend(form: type[RunInput], *, description: str, timeout_s: int, key: str
 
 
 def explain_course(
-    shown: Shown, *, deadline: str, refusal: str = "", language: Language = "en", report: str = ""
+    shown: Shown, *, deadline: str, refusal: str = "", language: Language = "en", report: str = "", review: str = ""
 ) -> str:
-    """Render the question what to do with a release that cannot be judged: the verdict first, then the choices."""
+    """Render the question what to do with a release that cannot be judged: the verdict first, then the choices.
+
+    How it was reviewed (`review`) was a question of the gate before.
+    """
     values = {"application": shown.application, "environment": shown.environment, "deadline": deadline}
     parts = [f"## {say('approval.unclear_heading', language=language, **values)}"]
     if refusal:

@@ -36,7 +36,9 @@ def ledger_session(ledger_url: str, postgres: str) -> Generator[PostgresSession]
         connection.execute("ALTER TABLE ledger.event DISABLE TRIGGER ALL")
         connection.execute("DELETE FROM ledger.event")
         connection.execute("ALTER TABLE ledger.event ENABLE TRIGGER ALL")
-        connection.execute("TRUNCATE desk.delivery, desk.application, desk.approver, desk.used_code, desk.lease")
+        connection.execute(
+            "TRUNCATE desk.delivery, desk.application, desk.approver, desk.used_code, desk.lease, desk.forge_access"
+        )
     session = PostgresSession(psycopg.conninfo.make_conninfo(ledger_url, user="slipway", password="for-tests"))
     yield session
     session.close()

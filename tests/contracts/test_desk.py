@@ -15,7 +15,7 @@ from blocks.memory_leases import MemoryLeases
 from blocks.postgres_session import PostgresSession
 from blocks.seal import Seal
 from domain.errors import ConfigError, TransientError
-from domain.ports import Application, Applications, Inbox, Leases
+from domain.ports import Application, Applications, ForgeAccess, Inbox, Leases
 
 
 @pytest.fixture
@@ -124,6 +124,26 @@ def test_two_webhook_secrets_are_good_until_the_older_ones_time_is_over(applicat
     applications.replace_secret("desk", "new", old_until=now)
     assert applications.webhook_secrets("desk", now=now) == ("new",)
     assert applications.webhook_secret("desk") == "new"
+
+
+def test_a_forges_token_is_kept_beside_the_application_and_forgotten_when_told(applications: Applications):
+    applications.add(Application("desk", "gitea", "a/b", "file:///x"), webhook_secret="s")
+    assert applications.forge_access("desk") is None
+    for token in ("first", "second"):
+        applications.set_forge_access("desk", ForgeAccess("https://forge/api/v1", token))
+    applications.add(Application("desk", "gitea", "a/b", "file:///y"), webhook_secret="s")
+    assert applications.forge_access("desk") == ForgeAccess("https://forge/api/v1", "second")
+    applications.set_forge_access("desk", None)
+    assert applications.forge_access("desk") is None
+    with pytest.raises(ConfigError, match="No application named"):
+        applications.set_forge_access("dsek", ForgeAccess("u", "t"))
+
+
+def test_a_forges_token_rests_sealed(ledger_session: PostgresSession, seal: Seal):
+    applications = PostgresApplications(ledger_session, seal)
+    applications.add(Application("desk", "gitea", "a/b", "u"), webhook_secret="s")
+    applications.set_forge_access("desk", ForgeAccess("u", "t0ken"))
+    assert b"t0ken" not in bytes(ledger_session.rows("SELECT token FROM desk.forge_access")[0]["token"])
 
 
 def test_an_unknown_application_names_those_that_exist(applications: Applications):

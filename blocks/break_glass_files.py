@@ -43,9 +43,9 @@ class FileBreakGlass:
     @contextmanager
     def guarded(self, application: str, environment: str, *, run: str) -> Generator[None]:
         with self._locked(application, environment, fcntl.LOCK_SH, limit_s=60):
-            for mark in self.marks():
-                if (mark.application, mark.environment) == (application, environment) and mark.run != run:
-                    raise RefusedError(explain_mark(mark))
+            here = [mark for mark in self.marks() if (mark.application, mark.environment) == (application, environment)]
+            if here and run not in [mark.run for mark in here]:
+                raise RefusedError(explain_mark(here[0]))
             if [run, application, environment] in self._halted():
                 raise RefusedError(explain_halt(environment))
             yield

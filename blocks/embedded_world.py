@@ -16,17 +16,18 @@ from pydantic import ValidationError
 from blocks import http_probe
 from blocks.application_settings_postgres import PostgresApplicationSettings
 from blocks.applications_postgres import PostgresApplications
-from blocks.approvers_postgres import PostgresApprovers
 from blocks.break_glass_files import FOLDER as BREAK_GLASS
 from blocks.break_glass_files import FileBreakGlass
 from blocks.clock import SystemClock
 from blocks.inbox_postgres import PostgresInbox
 from blocks.installation import Installation, read_installation
+from blocks.kept_facts import KeepingLedger, KeptFacts
+from blocks.kept_people import KeepingApprovers, KeptPeople
 from blocks.leases_postgres import PostgresLeases
-from blocks.ledger_postgres import PostgresLedger
 from blocks.postgres_session import PostgresSession, ledger_session
 from blocks.seal import SEAL_SECRET, Seal, read_seal
 from blocks.settings_seal import open_settings_seal
+from domain.break_glass import FACT_KINDS
 from domain.catalogue import Language
 from domain.environment import Environment
 from domain.errors import ConfigError
@@ -93,7 +94,7 @@ class EmbeddedWorld:
 
     @cached_property
     def ledger(self) -> Ledger:
-        return PostgresLedger(self._session)
+        return KeepingLedger(self._session, self.kept_facts)
 
     @cached_property
     def anchors(self) -> Anchors:
@@ -132,7 +133,22 @@ class EmbeddedWorld:
 
     @cached_property
     def approvers(self) -> Approvers:
-        return PostgresApprovers(self._session, self._seal)
+        return KeepingApprovers(self._session, self._seal, self.kept_people)
+
+    @cached_property
+    def kept_facts(self) -> KeptFacts:
+        """The copy of the ledger that break-glass reads."""
+        return KeptFacts(self.installation.state / BREAK_GLASS / "facts.jsonl", FACT_KINDS)
+
+    @cached_property
+    def kept_people(self) -> KeptPeople:
+        """The sealed copy of the approvers that break-glass reads."""
+        return KeptPeople(self.installation.state / BREAK_GLASS, self._seal)
+
+    def keep_copies(self) -> None:
+        """Write anew what break-glass reads. Raises: TransientError where PostgreSQL is away."""
+        KeepingApprovers(self._session, self._seal, self.kept_people).keep_copy()
+        self.kept_facts.replace(self.ledger.entries(kinds=FACT_KINDS, limit=100_000))
 
     @cached_property
     def notifier(self) -> Notifier:

@@ -145,6 +145,9 @@ class MemoryWorld:
             site.balancer.url = f"http://entry-{number}"
         self.prober = MemoryProber(self.sites)
 
+    def keep_copies(self) -> None:
+        """What is in memory is all there is."""
+
     def forge(self, name: str) -> Forge:
         raise ConfigError(f"No forge named '{name}' in memory.")
 

@@ -18,6 +18,7 @@ from blocks.guarded import Guarded, Order
 from blocks.identity import give, give_all
 from blocks.installed_block import InstalledBlock
 from blocks.instance_register import HOST, InstanceGroup, InstanceRegister, group_name
+from blocks.kept_specs import KeptSpecs
 from blocks.local_releases import VENV, LocalReleases
 from blocks.supervisor import Process, Program, Supervisor, tail_file
 from blocks.verified import hash_file
@@ -119,6 +120,7 @@ class LocalTarget(InstalledBlock):
             wanted = InstanceGroup(self._place, spec.application, spec.release, (), spec.stop_limit_s)
             group = register.claim(wanted, count=spec.instances, alive=alive)
             self._supervisor.add_group(name, self._programs(spec, manifest, group))
+        KeptSpecs(self.installation).keep(self._place, spec)
         return [instance for instance in self.instances(spec.application) if instance.release == spec.release]
 
     def stop(self, application: str, release: str) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from domain.errors import RefusedError
 from domain.ledger import Entry, Event, encode_time
 from domain.release import short
+from domain.revision import SETTINGS, release_of, revision_of, settings_of
 from domain.rollout import (
     BLOCKING_KINDS,
     CLOSING_KINDS,
@@ -44,7 +45,10 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class WayBack:
-    """Where to go: `to` takes all traffic, `bad` is left (empty where nothing is), `live` was wholly live before."""
+    """Where to go: `to` takes all traffic, `bad` is left (empty where nothing is), `live` was wholly live before.
+
+    All of them are revisions (`domain/revision.py`).
+    """
 
     to: str
     bad: str
@@ -78,37 +82,51 @@ def choose_way_back(
 ) -> WayBack:
     """Choose where to go back to from what this machine knows by itself.
 
-    What serves and is neither recorded as live nor wanted is left, however it came there: the local copy of the ledger
-    may be older than the traffic.
+    What serves and was never recorded as live is left, however it came there: the local copy of the ledger may be older
+    than the traffic. What was live before and serves on some site only is where an earlier attempt got to.
 
     Args:
-        wanted: the digest that the administrator named; empty for the one that was good before.
+        wanted: the digest (or revision) that the administrator named; empty for the one that was good before.
         settled: the local copy's entries that say what was wholly live, oldest first.
         blocked: blocked digests with their reasons.
         open_here: what was begun in this environment and never closed, oldest first.
-        serving: digests with a share of the traffic on any site.
-        running: digests with instances on any site.
+        serving: revisions with a share of the traffic on any site.
+        running: revisions with instances on any site.
 
     Raises:
         RefusedError: where there is no way back, or the one named is blocked; the text says what to name.
     """
     live = live_release(settled)
-    strangers = [release for release in serving if release not in (live, wanted)]
+    once_live = [revision_of(entry) for entry in settled]
+    strangers = [release for release in serving if release not in once_live]
     midway = next((rollout.release for rollout in reversed(open_here) if rollout.release != live), "")
     bad = midway or next(iter(strangers), "")
     if wanted:
-        refuse_blocked(wanted, blocked)
-        return WayBack(wanted, bad or (live if live != wanted else ""), live)
-    if live and bad and live not in blocked:
-        return WayBack(live, bad, live)
-    if settled:
-        return WayBack(previous_release(settled, live=live, blocked=frozenset(blocked)), bad or live, live)
-    return _choose_among(serving, running, blocked)
+        to = _find_wanted(wanted, once_live or list(running))
+        refuse_blocked(release_of(to), blocked)
+        refuse_blocked(to, blocked)
+    elif live and bad and not {live, release_of(live)} & blocked.keys():
+        to = live
+    elif settled:
+        to = previous_release(settled, live=live, blocked=frozenset(blocked))
+    else:
+        return _choose_among(serving, running, blocked)
+    left = next((release for release in (bad, live) if release and release != to), "")
+    return WayBack(to, left, live)
+
+
+def _find_wanted(wanted: str, known: Sequence[str]) -> str:
+    """Say with which settings a release was live last. Raises: RefusedError for what never was."""
+    found = [revision for revision in known if wanted in (revision, release_of(revision))]
+    if not found:
+        names = ", ".join(short(revision) for revision in dict.fromkeys(known)) or "none"
+        raise RefusedError(f"Release {short(wanted)} was never live there, as far as this machine knows ({names}).")
+    return found[-1]
 
 
 def _choose_among(serving: Collection[str], running: Collection[str], blocked: dict[str, str]) -> WayBack:
     """Choose without any record: what is warm and does not serve, where that is exactly one release."""
-    warm = [release for release in running if release not in serving and release not in blocked]
+    warm = [one for one in running if one not in serving and not {one, release_of(one)} & blocked.keys()]
     if len(warm) != 1 or len(serving) != 1:
         found = ", ".join(short(release) for release in running) or "none"
         raise RefusedError(
@@ -156,10 +174,15 @@ def plan_closing(journal: Sequence[Entry], open_here: Sequence[OpenRollout]) -> 
             kind="rollout.rolled_back" if rollout.kind == "rollout" else "rollback.failed",
             application=rollout.application,
             environment=rollout.environment,
-            release=rollout.release,
+            release=release_of(rollout.release),
             run=rollout.run,
             key=f"break-glass:{act.run}:closes:{rollout.run}:{rollout.environment}",
-            data={"to": act.release, "cause": f"ended by a break-glass rollback by {act.actor}", "verified": verified},
+            data={
+                "to": revision_of(begun),
+                "cause": f"ended by a break-glass rollback by {act.actor}",
+                "verified": verified,
+                **({SETTINGS: settings_of(rollout.release)} if settings_of(rollout.release) else {}),
+            },
         )
         for rollout in open_here
         if rollout.run != act.run

@@ -11,12 +11,15 @@ from prefect.runtime import flow_run
 
 from blocks.world import open_world
 from domain.catalogue import say
+from domain.errors import TransientError
 from domain.ports import RunRecord
 from domain.release import short
 from domain.rollout import OpenGate, OpenRollout
+from flows.break_glass import settle_journals
 from flows.restoring import restore_release
 from tasks.anchor import anchor_release
 from tasks.approval import expire_gate
+from tasks.break_glass import keep_copies
 from tasks.incident import block_digest, open_incident
 from tasks.lease import environment_lease, held_lease
 from tasks.rollout import list_open_gates, list_open_rollouts, record_rollout
@@ -30,6 +33,7 @@ def reconcile(run: str = "") -> dict[str, int]:
     Args:
         run: the id of the run that ended, for the record; everything unsettled is looked at in any case.
     """
+    journals = _take_over_journals()
     gates = [gate for gate in list_open_gates() if _has_ended(gate.run)]
     for gate in gates:
         _close_gate(gate)
@@ -41,7 +45,22 @@ def reconcile(run: str = "") -> dict[str, int]:
         _tell(record, "incident.run_died", state=record.state)
     for record in late:
         _tell(record, "incident.run_missed", since=f"{record.since:%Y-%m-%d %H:%M} UTC")
-    return {"gates": len(gates), "rollouts": len(rollouts), "crashed": len(crashed), "late": len(late)}
+    keep_copies()
+    return {
+        "journals": journals,
+        "gates": len(gates),
+        "rollouts": len(rollouts),
+        "crashed": len(crashed),
+        "late": len(late),
+    }
+
+
+def _take_over_journals() -> int:
+    """Make acts by hand known to the ledger, before anything is settled that they may have settled already."""
+    try:
+        return len(settle_journals())
+    except TransientError:
+        return 0  # the act is still under way; whatever is in its way is refused until it has ended
 
 
 def _has_ended(run: str) -> bool:

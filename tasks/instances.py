@@ -88,15 +88,16 @@ def start_instances(
 
 
 @reading_task
-def await_ready(application: str, environment: str, site: str, release: str) -> str:
-    """Wait until every instance of a release says that it is ready.
+def await_ready(application: str, environment: str, site: str, release: str, patience_s: int = 0) -> str:
+    """Wait until every instance of a release says that it is ready, at most `patience_s` where that is not 0.
 
     Returns: an empty text when all are; else what the last one answered, and the last lines of its log.
     """
     world = open_world()
     target, prober = world.target(environment, site), world.prober
     health = read_application_file(application, environment, site, release).health
-    deadline = world.clock.now() + timedelta(seconds=health.start_limit_s)
+    limit_s = min(health.start_limit_s, patience_s or health.start_limit_s)
+    deadline = world.clock.now() + timedelta(seconds=limit_s)
     problem = "no instance was started"
     while world.clock.now() < deadline:
         instances = [instance for instance in target.instances(application) if instance.release == release]
@@ -108,7 +109,16 @@ def await_ready(application: str, environment: str, site: str, release: str) -> 
             problem = f"{bad.url} answered {bad.status or bad.error} instead of 200"
         world.clock.sleep(PROBE_PAUSE_S)
     tail = clean_text(target.log_tail(application, release, lines=20), application, environment, release)
-    return f"not ready after {health.start_limit_s} s: {problem}. Its last lines:\n{tail}"
+    return f"not ready after {limit_s} s: {problem}. Its last lines:\n{tail}"
+
+
+@reading_task
+def answers_alive(application: str, environment: str, site: str, release: str) -> bool:
+    """Whether every instance of a release answers that it lives, ready or not; False where there is none."""
+    world = open_world()
+    path = read_application_file(application, environment, site, release).health.live
+    found = [one for one in world.target(environment, site).instances(application) if one.release == release]
+    return bool(found) and all(world.prober.probe(one.url + path, timeout_s=2).is_ok for one in found)
 
 
 @effect_task

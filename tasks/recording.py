@@ -48,6 +48,11 @@ def without_engine() -> Generator[None]:
         _is_engine_away.reset(token)
 
 
+def is_engine_away() -> bool:
+    """Whether tasks are plain calls now: then nothing of Prefect's can be written either."""
+    return _is_engine_away.get()
+
+
 class _Task(Task[P, R]):
     """A task that is a plain call where there is no engine; it is tried again there, too."""
 
@@ -83,6 +88,22 @@ def reading_task(function: Callable[P, R]) -> Task[P, R]:
         retry_delay_seconds=RETRY_DELAYS_S,
         retry_condition_fn=is_transient,
     )
+
+
+def patient_task(*, waits: int, wait_s: int) -> Callable[[Callable[P, R]], Task[P, R]]:
+    """Make a task that waits for the world, so many times so long; nothing of it is stored."""
+
+    def make(function: Callable[P, R]) -> Task[P, R]:
+        return _Task(
+            function,
+            persist_result=False,
+            cache_policy=NO_CACHE,
+            retries=waits,
+            retry_delay_seconds=wait_s,
+            retry_condition_fn=is_transient,
+        )
+
+    return make
 
 
 @dataclass(frozen=True, slots=True)

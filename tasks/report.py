@@ -5,7 +5,7 @@ from uuid import UUID
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 
 from domain.rollout import Step
-from tasks.recording import effect_task
+from tasks.recording import effect_task, is_engine_away
 
 
 class Progress:
@@ -23,7 +23,7 @@ class Progress:
         total_s = sum(max(1, planned.watch_s) for planned in self._steps)
         done_s = sum(max(1, planned.watch_s) for planned in self._steps if planned.number < step.number)
         percent = round(min(100.0, 100 * (done_s + min(elapsed_s, step.watch_s)) / total_s), 1)
-        if percent - self._shown < 1.0:
+        if percent - self._shown < 1.0 or is_engine_away():
             return
         self._shown = percent
         if self._artifact is None:
@@ -36,4 +36,6 @@ class Progress:
 @effect_task
 def publish_report(key: str, markdown: str, description: str) -> str:
     """Publish a markdown artifact under a key (lower-case letters, digits, dashes). Returns its id."""
+    if is_engine_away():
+        return ""
     return str(create_markdown_artifact(markdown, key=key, description=description))

@@ -12,6 +12,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from blocks.approvers_postgres import PostgresApprovers
+from blocks.kept_people import KeepingApprovers, KeptPeople
 from blocks.ledger_schema import install_schema
 from blocks.memory_approvers import MemoryApprovers
 from blocks.postgres_session import PostgresSession
@@ -41,10 +42,13 @@ def seal() -> Seal:
     return Seal(Fernet.generate_key().decode())
 
 
-@pytest.fixture(params=["memory", "postgres"])
+@pytest.fixture(params=["memory", "postgres", "postgres with its copy"])
 def approvers(request: pytest.FixtureRequest, seal: Seal, clock: Clock) -> Approvers:
     if request.param == "memory":
         return MemoryApprovers(clock)
+    if request.param == "postgres with its copy":
+        kept = KeptPeople(request.getfixturevalue("tmp_path") / "kept", seal, clock)
+        return KeepingApprovers(request.getfixturevalue("ledger_session"), seal, kept, clock)
     return PostgresApprovers(request.getfixturevalue("ledger_session"), seal, clock)
 
 

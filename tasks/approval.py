@@ -189,6 +189,8 @@ def _requesters(
     head = str(pinned.data["manifest"]["commit"])
     claimed = [str(pinned.data.get(key) or "") for key in ("requester", "requester_email")]
     pushes = _pushes(application)
+    if base == head:  # the same code with other settings: nobody asks for what is live already
+        return last_pusher(pushes, head) or claimed[0], frozenset()
     # more commits than we list: then everybody who ever pushed counts
     listed = {head, *(commit.sha for commit in commits)} if len(commits) < COMMITS_MAX else None
     wrote = world.sources.people(application, base=base, head=head)

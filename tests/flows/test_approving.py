@@ -279,6 +279,16 @@ def test_a_new_value_of_a_secret_is_asked_anew_though_its_name_is_the_same(gate:
     assert gate.answer("ann", shown=shown)["outcome"] == "refused" and gate.last_refusal() == "drift"
 
 
+def test_a_change_of_settings_alone_is_asked_for_by_who_made_it_not_by_who_wrote_the_live_code(gate: Gate):
+    event = Event("rollout.completed", APPLICATION, "production", release=gate.release, run="run-y")
+    gate.stage.world.ledger.append(event)
+    _set(gate, config={"PAGE_SIZE": "50"})
+    gate.enrol("carl")
+    gate.enrol("ops")
+    assert gate.answer("ops")["outcome"] == "refused" and gate.last_refusal() == "self"
+    assert gate.answer("carl")["outcome"] == "approve"
+
+
 def test_without_a_change_the_answer_counts(gate: Gate):
     gate.enrol("ann", logins=("ann@example.org",))
     assert gate.answer("ann", shown=gate.show())["outcome"] == "approve"

@@ -8,6 +8,7 @@ from blocks.supervisor import tail_file
 from deployments.doctor.case import Case, Notes
 from domain.environment import Site
 from domain.release import short
+from domain.roles import APPROVER, ROLES, Role, has_role
 from domain.rollout import (
     CLOSING_KINDS,
     GATE_CLOSING,
@@ -169,10 +170,15 @@ def _turned_away(case: Case, since: datetime) -> Counter[tuple[str, str]]:
 
 
 def look_at_approvers(case: Case, notes: Notes) -> None:
-    roles = {role for approver in case.world.approvers.list() for role in approver.roles}
-    missing = [role for role in ("approver", "administrator") if role not in roles]
-    if missing and case.world.applications.list():
+    gated = [environment.name for environment in case.world.environments() if environment.approval]
+    places = [(one.name, environment) for one in case.world.applications.list() for environment in gated]
+    wanted = [Role(role, *place) for place in places for role in ROLES]
+    people = case.world.approvers.list()
+    missing = [role for role in wanted if not any(has_role(person.roles, role) for person in people)]
+    if missing:
+        role = missing[0]
+        what = "go there" if role.name == APPROVER else "come back by hand"
         notes.look(
-            f"Nobody is enrolled as {' or '.join(missing)}: nothing can go to production, or come back by hand.",
-            f"slipway approver add NAME --role {missing[0]}",
+            f"Nobody is enrolled as {role.name} for {role.application} in {role.environment}: nothing can {what}.",
+            f"slipway approver add NAME --role {role.name}",
         )

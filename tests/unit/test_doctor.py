@@ -115,6 +115,8 @@ def test_refused_deliveries_and_an_empty_list_of_approvers_are_worth_a_look(worl
         "3 deliveries to /webhooks/gitea/team/desk were forged.",
     ]
     assert "slipway approver add" in _notes("approvers", case)[0].command
+    world.approvers.enrol(Approver("eve", roles=("administrator:*/staging", "approver")))
+    assert "administrator for" in _notes("approvers", case)[0].found
     world.approvers.enrol(Approver("ann", roles=("approver", "administrator")))
     assert _notes("approvers", case) == []
 

@@ -81,14 +81,31 @@ def encode_entry(seq: int, at: datetime, event: Event) -> str:
 _encode_value = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
-def encode_fields(*, at: str, data: str, **fields: int | str | None) -> str:
+def encode_fields(
+    *,
+    seq: int,
+    at: str,
+    kind: str,
+    application: str,
+    environment: str,
+    site: str,
+    release: str,
+    actor: str,
+    run: str,
+    key: str | None,
+    data: str,
+) -> str:
     """Write the fields of an entry in canonical JSON, with time and `data` taken as the text that they are.
 
-    So a reader of stored rows hashes what is stored: other white space or a key twice in `data` is another entry.
+    So a reader of stored rows hashes what is stored: other white space or a key twice in `data` is another entry. By
+    hand, in the order of the names: a million entries are walked through here.
     """
-    texts = {name: _encode_value(value) for name, value in fields.items()}
-    texts |= {"at": _encode_value(at), "data": data}
-    return "{" + ",".join(f'"{name}":{texts[name]}' for name in sorted(texts)) + "}"
+    text = _encode_value
+    return (
+        f'{{"actor":{text(actor)},"application":{text(application)},"at":{text(at)},"data":{data},'
+        f'"environment":{text(environment)},"key":{"null" if key is None else text(key)},"kind":{text(kind)},'
+        f'"release":{text(release)},"run":{text(run)},"seq":{seq},"site":{text(site)}}}'
+    )
 
 
 def hash_encoded(prev_hash: str, encoded: str) -> str:

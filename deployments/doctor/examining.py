@@ -42,6 +42,7 @@ CHECKS = (
     Check("seal", servers.look_at_seal, (*_LEDGER, "credentials")),
     Check("ledger", servers.look_at_ledger, _LEDGER, mend="slipway ledger verify"),
     Check("s3", servers.look_at_s3, _RUNS, mend="slipway up"),
+    Check("anchors", servers.look_at_anchors, (*_LEDGER, "s3"), mend="slipway up"),
     Check("prefect", servers.look_at_prefect, (*_RUNS, "postgresql"), mend="slipway up"),
     Check("code", servers.look_at_code, _STATE, mend="slipway up"),
     Check("pools", servers.look_at_pools, _PREFECT, mend="slipway up"),

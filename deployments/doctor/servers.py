@@ -16,6 +16,9 @@ from domain.errors import SlipwayError
 
 LEDGER_TAIL = 500
 AHEAD_S_MAX = 2.0
+ANCHOR_S_MAX = 2 * 3600
+"""An anchor is written every hour; one that is missed is made up for by the next."""
+
 _S3_LIMIT_S = 5
 _DUE_S = 600
 _SCHEDULER_S = 120
@@ -90,6 +93,21 @@ def look_at_s3(case: Case, notes: Notes) -> None:
     url = f"http://127.0.0.1:{case.installation.ports['s3']}"
     account = Account(url, access_key=case.secret("s3_access_key"), secret_key=case.secret("s3_secret_key"))
     ensure_bucket(account, BUCKET, limit_s=_S3_LIMIT_S, may_make=False)
+
+
+def look_at_anchors(case: Case, notes: Notes) -> None:
+    """The ledger's head was copied to where nobody can change it, not long ago."""
+    newest = max((anchor.at for anchor in case.world.anchors.read()), default=None)
+    first = case.world.ledger.entries(limit=1)
+    since = newest or (first[0].at if first else None)
+    if since is not None and datetime.now(UTC) - since > timedelta(seconds=ANCHOR_S_MAX):
+        notes.look(
+            f"The ledger's head was {'last' if newest else 'never'} copied under Object Lock"
+            f"{f', on {newest:%Y-%m-%d %H:%M} UTC' if newest else ''}.",
+            "slipway prefect deployment run anchor/anchor",
+        )
+    elif newest:
+        notes.well(f"the ledger's head was anchored on {newest:%Y-%m-%d %H:%M} UTC")
 
 
 def look_at_prefect(case: Case, notes: Notes) -> None:

@@ -16,6 +16,7 @@ from deployments.doctor import delivery, ground
 from deployments.doctor.case import Case, Notes
 from deployments.doctor.examining import CHECKS, Check, examine
 from deployments.stack.settings import read_settings
+from domain.anchor import Anchor
 from domain.diagnosis import Finding, find_break, first_broken
 from domain.ledger import Entry, Event, chain_entry
 from domain.ports import Application, Approver, RunRecord
@@ -119,6 +120,17 @@ def test_refused_deliveries_and_an_empty_list_of_approvers_are_worth_a_look(worl
     assert "administrator for" in _notes("approvers", case)[0].found
     world.approvers.enrol(Approver("ann", roles=("approver", "administrator")))
     assert _notes("approvers", case) == []
+
+
+def test_a_head_that_was_not_anchored_for_long_is_worth_a_look(world: MemoryWorld, case: Case) -> None:
+    assert _notes("anchors", case) == []
+    first = world.ledger.append(Event("ci.started"))
+    assert _notes("anchors", case) == [], "the first hour is not over"
+    world.anchors.write(Anchor(first.seq, first.hash, datetime.now(UTC) - timedelta(hours=3)))
+    (found,) = _notes("anchors", case)
+    assert found.state == "look" and "last copied" in found.found and "anchor/anchor" in found.command
+    world.anchors.write(Anchor(first.seq, first.hash, datetime.now(UTC)))
+    assert [one.state for one in _notes("anchors", case)] == ["well"]
 
 
 def test_deliveries_that_wait_too_long_are_broken(

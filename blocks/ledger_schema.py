@@ -116,7 +116,7 @@ CREATE TABLE IF NOT EXISTS desk.used_code (
     PRIMARY KEY (approver, time_step)
 );
 CREATE TABLE IF NOT EXISTS desk.forge_access (
-    application text PRIMARY KEY REFERENCES desk.application (name) ON DELETE CASCADE,
+    application text PRIMARY KEY,
     url text NOT NULL,
     token bytea NOT NULL
 );

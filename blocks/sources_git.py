@@ -121,6 +121,15 @@ class GitSources(InstalledBlock):
             raise TransientError(f"git could not read the commits of {application}: {_last_words(done)}. Run again.")
         return done.stdout.decode("utf-8", "replace")
 
+    def is_ancestor(self, application: str, older: str, newer: str) -> bool:
+        try:
+            mirror = self._existing(application)
+        except ConfigError:
+            return False
+        if not (_SHA.fullmatch(older) and _SHA.fullmatch(newer)):
+            return False
+        return self._git(mirror, "merge-base", "--is-ancestor", older, newer).returncode == 0
+
     def commit_time(self, application: str, commit: str) -> int:
         mirror = self._existing(application)
         self._check_commit(mirror, application, commit)

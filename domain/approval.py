@@ -50,7 +50,8 @@ class Shown:
     `requesters` are all names of who pushed or wrote what is between `live` and `commit`; `is_push_signed` says that
     the `requester` was authenticated by the forge. `configuration_hash` covers the whole of the rendered configuration,
     of which `configuration` is the difference. `settings_version` is the version of the environment's settings that
-    would go live, `secrets` its secrets as `NAME@version`.
+    would go live, `secrets` its secrets as `NAME@version`. `is_unrelated` says that what is live is not in the commit's
+    history.
     """
 
     application: str
@@ -69,6 +70,7 @@ class Shown:
     requesters: tuple[str, ...] = ()
     is_push_signed: bool = False
     configuration_hash: str = ""
+    is_unrelated: bool = False
 
     def __setstate__(self, state: list[Any]) -> None:
         restore_fact(self, state)
@@ -154,6 +156,8 @@ def explain_request(
     if refusal:
         parts.append(f"> **{say('approval.asked_again', language=language)}** {refusal}")
     parts.append(_facts_table(shown, deadline=deadline, language=language, review=review))
+    if shown.is_unrelated:
+        parts.append(say("approval.unrelated", language=language))
     parts.append(_differences(shown, language=language))
     parts.append(_proofs(shown.evidence, language=language))
     if report_url:

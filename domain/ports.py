@@ -276,6 +276,10 @@ class Sources(Protocol):
         `head`'s history where base is None or unknown."""
         ...
 
+    def is_ancestor(self, application: str, older: str, newer: str) -> bool:
+        """Whether one commit is in the history of another; False where the mirror does not know either (any more)."""
+        ...
+
     def commit_time(self, application: str, commit: str) -> int:
         """Seconds since 1970 of the commit: the clock of reproducible builds."""
         ...
@@ -392,6 +396,10 @@ class RunRecords(Protocol):
 
     def unfinished(self, *, flow: str) -> list[RunRecord]:
         """List runs of a flow that have not ended."""
+        ...
+
+    def close(self, run: str, *, name: str, message: str) -> None:
+        """End a run that is suspended, as completed under a name of ours; any other run is left as it is."""
         ...
 
     def cancel(self, run: str) -> None:

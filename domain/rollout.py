@@ -170,7 +170,7 @@ class OpenGate:
 
 
 GATE_OPENING = "approval.requested"
-GATE_CLOSING = ("approval.granted", "approval.rejected", "approval.expired")
+GATE_CLOSING = ("approval.granted", "approval.rejected", "approval.expired", "approval.superseded")
 
 
 def open_gates(entries: Sequence[Entry]) -> list[OpenGate]:

@@ -16,8 +16,10 @@ from pydantic import Field, ValidationError, create_model
 from blocks.world import open_world
 from domain.approval import Shown, explain_request
 from domain.catalogue import Language, say
+from domain.revision import release_of
 from tasks.approval import expire_gate, open_gate, readable, show_request, weigh_answer
 from tasks.review import read_reviews
+from tasks.superseding import read_newer, refuse_superseded
 
 ATTEMPTS_MAX = 50
 
@@ -70,7 +72,7 @@ def ask(
         gate: the gate's name, unique in the run.
         render: makes the form's description, like `explain_request`.
 
-    Returns: `outcome` (the decision, or `expired`), `approver`, `reason`.
+    Returns: `outcome` (the decision, `expired` or `superseded`), `approver`, `reason`.
     """
     language = open_world().language
     gate = f"{gate}-{flow_run.run_count}"
@@ -82,6 +84,9 @@ def ask(
         description = render(shown, deadline=readable(deadline), refusal=refusal, language=language, review=review)
         left_s = (datetime.fromisoformat(deadline) - datetime.now(UTC)).total_seconds()
         answer = _suspend(form, description=description, timeout_s=max(1, int(left_s)), key=f"{gate}-{attempt}")
+        if newer := read_newer(run, application, shown.commit, release_of(release)):
+            refuse_superseded(run, application, environment, release, gate, attempt, answer.get("approver", ""), newer)
+            return {"outcome": "superseded", "approver": "", "reason": newer}
         verdict = weigh_answer(run, application, environment, release, gate, attempt, shown.hash, answer)
         if verdict["outcome"] != "refused":
             return verdict

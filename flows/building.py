@@ -2,9 +2,14 @@
 
 from dataclasses import dataclass, field
 
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from blocks.world import open_world
 from domain.application import ApplicationFile
 from domain.check import CheckResult, first_red
 from domain.release import Manifest
+from domain.superseding import explain_superseded
 from tasks.checks import run_check
 from tasks.ci_report import CiProgress, show_report
 from tasks.release import build_image, pack_release, pin_release, record_ci, store_bundle
@@ -69,6 +74,14 @@ class Building:
         self.progress.reached("done")
         self._report(release=release)
         self._record("ci.completed", release, cd_run=cd_run)
+
+    def end_superseded(self, newer: str, release: str = "") -> State[None]:
+        """Close a run that something newer overtook: its release, if it made one, is not handed on."""
+        cause = explain_superseded(self.commit, newer)
+        self._report(cause=cause, release=release)
+        self._record("ci.superseded", release, newer=newer, cause=cause)
+        open_world().runner.remove_folder(f"ci-{self.run}")
+        return Completed(name="Superseded", message=cause)
 
     def end_red(self, cause: str) -> None:
         """Close a run that made none: the cause in the ledger and in the report."""

@@ -17,6 +17,7 @@ from domain.revision import name_revision
 from domain.rollout import refuse_blocked
 from flows.asking import approval_form, ask, course_form, explain_course
 from flows.fitness import refuse_unfit
+from flows.overtaking import find_overtaking
 from flows.restoring import restore_release
 from flows.rollout_canary import rollout_canary
 from flows.rollout_direct import rollout_direct
@@ -26,6 +27,7 @@ from tasks.incident import block_digest, notify
 from tasks.lease import environment_lease, held_lease
 from tasks.rollout import read_blocked, read_file, record_rollout
 from tasks.settings import choose_settings
+from tasks.superseding import close_superseded
 
 UNCLEAR_ROUNDS_MAX = 20
 
@@ -52,6 +54,8 @@ def cd(application: str, release: str, requester: str = "") -> State[None]:
     refuse_unfit(run, application, release)
     record_rollout(run, application, "", release, "cd.started", {"requester": requester})
     for environment in open_world().environments():
+        if overtaken := find_overtaking(run, application, release):
+            return _end(run, application, release, environment.name, overtaken)
         if environment.entry == "direct" and environment.name != "development":
             revision = choose_settings(run, application, environment.name, release)
             entered = rollout_direct(run, application, environment.name, revision, environment.name == "test")
@@ -75,6 +79,8 @@ def _enter_production(run: str, application: str, environment: str, release: str
     if remember_live(run, application, environment, revision, 0) == revision:
         return {"outcome": "completed", "cause": "it was live already"}
     for round_number in range(1, UNCLEAR_ROUNDS_MAX):
+        if overtaken := find_overtaking(run, application, release):
+            return overtaken
         if place.approval:
             verdict = ask(
                 run=run,
@@ -85,6 +91,8 @@ def _enter_production(run: str, application: str, environment: str, release: str
                 limit_s=limits.approval_limit_s,
                 form=approval_form(open_world().language),
             )
+            if verdict["outcome"] == "superseded":
+                return {"outcome": "superseded", "cause": verdict["reason"]}
             if verdict["outcome"] != "approve":
                 return {"outcome": verdict["outcome"], "cause": f"{verdict['approver']}: {verdict['reason']}"}
             revision = name_revision(release, int(verdict["settings"]))
@@ -134,7 +142,7 @@ def _give_up(run: str, application: str, environment: str, release: str, live: s
     return {"outcome": "rolled_back", "cause": cause}
 
 
-_STATE_NAMES = {"reject": "Rejected", "rolled_back": "RolledBack", "expired": "Expired"}
+_STATE_NAMES = {"reject": "Rejected", "refused": "Refused", "rolled_back": "RolledBack", "expired": "Expired"}
 
 
 def _end(run: str, application: str, release: str, environment: str, ended: dict[str, str]) -> State[None]:
@@ -144,6 +152,9 @@ def _end(run: str, application: str, release: str, environment: str, ended: dict
         record_rollout(run, application, "", release, "cd.completed", {"cause": cause})
         anchor_release(run, outcome)
         return Completed(message=f"{short(release)} is live in {environment}. {cause}".strip())
+    if outcome == "superseded":
+        cause = close_superseded(run, application, release, cause)
+        return Completed(name="Superseded", message=cause)
     record_rollout(run, application, "", release, "cd.stopped", {"outcome": outcome, "cause": cause[:2000]})
     anchor_release(run, outcome)
     message = f"{environment}: {outcome.replace('_', ' ')}. {cause}"[:1000]

@@ -14,6 +14,7 @@ from domain.catalogue import say
 from domain.errors import TransientError
 from domain.ports import RunRecord
 from domain.release import short
+from domain.revision import release_of
 from domain.rollout import OpenGate, OpenRollout
 from flows.break_glass import settle_journals
 from flows.restoring import restore_release
@@ -21,9 +22,11 @@ from tasks.anchor import anchor_release
 from tasks.approval import expire_gate
 from tasks.break_glass import keep_copies
 from tasks.incident import block_digest, open_incident
+from tasks.instances import find_manifest
 from tasks.lease import environment_lease, held_lease
 from tasks.rollout import list_open_gates, list_open_rollouts, record_rollout
 from tasks.runs import list_crashed_runs, list_late_runs, read_run
+from tasks.superseding import close_waiting, read_newer
 
 
 @flow(name="reconcile", persist_result=True)
@@ -37,6 +40,7 @@ def reconcile(run: str = "") -> dict[str, int]:
     gates = [gate for gate in list_open_gates() if _has_ended(gate.run)]
     for gate in gates:
         _close_gate(gate)
+    superseded = [gate for gate in list_open_gates() if _supersede(gate)]
     rollouts = [rollout for rollout in list_open_rollouts() if _has_ended(rollout.run)]
     for rollout in rollouts:
         _settle(rollout)
@@ -49,6 +53,7 @@ def reconcile(run: str = "") -> dict[str, int]:
     return {
         "journals": journals,
         "gates": len(gates),
+        "superseded": len(superseded),
         "rollouts": len(rollouts),
         "crashed": len(crashed),
         "late": len(late),
@@ -61,6 +66,18 @@ def _take_over_journals() -> int:
         return len(settle_journals())
     except TransientError:
         return 0  # the act is still under way; whatever is in its way is refused until it has ended
+
+
+def _supersede(gate: OpenGate) -> bool:
+    """Close a run that still waits for its approval although something newer was pushed."""
+    record = read_run(gate.run)
+    if record is None or record.state != "paused":
+        return False
+    commit = find_manifest(gate.application, gate.release).commit
+    newer = read_newer(gate.run, gate.application, commit, release_of(gate.release))
+    if newer:
+        close_waiting(gate, newer)
+    return bool(newer)
 
 
 def _has_ended(run: str) -> bool:

@@ -118,6 +118,8 @@ def look_at_request(run: str, application: str, environment: str, release: str) 
         configuration_hash=digest_of({"file": files[1], "settings": dict(settings.config)}),
         settings_version=settings.version,
         secrets=settings.references,
+        is_unrelated=base not in (None, manifest.commit)
+        and not world.sources.is_ancestor(application, str(base), manifest.commit),
     )
 
 

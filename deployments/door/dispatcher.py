@@ -14,6 +14,7 @@ from domain.ledger import Event
 from domain.ports import Application, Delivery
 from domain.pushes import PUSH_KINDS, RECEIVED, explain_replay, judge_push
 from domain.release import short
+from domain.rollout import GATE_CLOSING, GATE_OPENING, open_gates
 
 log = logging.getLogger("slipway.door")
 
@@ -172,8 +173,21 @@ class Dispatcher:
         facts = {"commit": push.after, "branch": push.branch, "requester": push.pusher}
         self._record(delivery, "started", application.name, run=run, actor=push.pusher, **facts)
         self._world.inbox.settle(delivery.id, status="started", note=run)
+        self._close_overtaken(delivery, application)
         log.info("delivery.started application=%s commit=%s run=%s", application.name, short(push.after), run)
         return True
+
+    def _close_overtaken(self, delivery: Delivery, application: Application) -> None:
+        """Have older runs closed that wait for an approval; what fails here, the schedule of `reconcile` makes good."""
+        kinds = (GATE_OPENING, *GATE_CLOSING)
+        if not open_gates(self._world.ledger.entries(kinds=kinds, application=application.name, limit=PUSHES_MAX)):
+            return
+        try:
+            self._world.flow_runs.start(
+                "reconcile/reconcile", parameters={}, idempotency_key=f"superseding:{_key(delivery)}"
+            )
+        except SlipwayError as exc:
+            log.warning("delivery.superseding_delayed application=%s reason=%s", application.name, exc)
 
     def _close(self, delivery: Delivery, status: str, application: str, note: str) -> None:
         self._record(delivery, status, application, reason=note[:500])

@@ -76,6 +76,14 @@ TEXTS: dict[str, tuple[str, str]] = {
         "The answer was not complete: {detail}.",
         "答复不完整：{detail}。",
     ),
+    "approval.refused_superseded": (
+        "This release was superseded: commit {newer} was pushed after it. Decide on that one.",
+        "该版本已被取代：其后推送了提交 {newer}。请就新提交作出决定。",
+    ),
+    "approval.unrelated": (
+        "**Its history does not contain what is live** (a force push?): what was live may be lost with it.",
+        "**其历史不包含当前线上版本**（是否强制推送？）：线上已有的内容可能随之丢失。",
+    ),
     "approval.refused_drift": (
         "What is live, or what was shown, changed after the last asking. Look again.",
         "上次询问之后，线上版本或所展示的内容已改变，请重新查看。",

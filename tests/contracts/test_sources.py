@@ -288,3 +288,13 @@ def test_the_environment_of_a_hook_does_not_reach_git(git: GitSources, open_tmp:
     repository = Repository.make(open_tmp / "r", FIRST)
     git.fetch("desk", repository.url)
     assert git.head("desk", "main") == repository.git("rev-parse", "HEAD")
+
+
+def test_what_is_in_whose_history_is_known_and_what_is_unknown_is_in_nobodys(given: Given):
+    first, second = given.shas
+    assert given.sources.is_ancestor("desk", first, second) is False, "no mirror yet"
+    given.sources.fetch("desk", given.url)
+    assert given.sources.is_ancestor("desk", first, second) and given.sources.is_ancestor("desk", first, first)
+    assert not given.sources.is_ancestor("desk", second, first)
+    assert not given.sources.is_ancestor("desk", "0" * 40, second)
+    assert not given.sources.is_ancestor("desk", first, "--exec")

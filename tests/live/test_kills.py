@@ -44,11 +44,13 @@ def pair(stack: RunningStack) -> Generator[Pair]:
     folder = Path(tempfile.mkdtemp(prefix="slipway-kills-"))
     journey = Journey(stack, folder)
     watch = {"steps": "[{ weight_percent = 20, watch_s = 15 }]"}
-    releases = tuple(journey.deliver(f"kills {letter}", settings=watch) for letter in "ab")
+    first = journey.deliver("kills a", settings=watch)
     with Visitors(stack.installation.ports["entry-production-alpha"]).visiting():
-        assert journey.wait_end(journey.approve(releases[0]))["type"] == "COMPLETED"
-    journey.approve(releases[1], decision="reject")
-    yield Pair(journey, (releases[0], releases[1]))
+        assert journey.wait_end(journey.approve(first))["type"] == "COMPLETED"
+    # beside, so that neither is older than the other: an older commit goes live by a rollback only
+    second = journey.deliver("kills b", settings=watch, beside=True)
+    journey.approve(second, decision="reject")
+    yield Pair(journey, (first, second))
     journey.world.close()
     shutil.rmtree(folder)
 

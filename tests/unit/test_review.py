@@ -3,11 +3,12 @@
 from collections.abc import Generator
 
 import pytest
+from typer.testing import CliRunner
 
 from blocks.memory_sources import MemoryCommit, MemoryRepository
 from blocks.memory_world import MemoryWorld
 from blocks.world import use_world
-from deployments.commands.app import api_url
+from deployments.commands.app import api_url, app
 from domain.catalogue import LANGUAGES, Language
 from domain.delivery import Commit
 from domain.errors import ConfigError
@@ -156,3 +157,30 @@ def test_where_the_api_is_follows_from_the_git_url(forge: str, url: str, api: st
 def test_a_git_url_that_does_not_tell_asks_for_the_api():
     with pytest.raises(ConfigError, match="--url"):
         api_url(Application("desk", "gitea", "a/b", "git@git.example.org:a/b.git"))
+
+
+def test_a_token_is_read_from_a_pipe_kept_and_in_no_entry_and_no_output(world: MemoryWorld):
+    address = ("--url", "https://git.example.org/api/v1/")
+    done = CliRunner().invoke(app, ["forge-token", "desk", *address], input="t0ken-of-the-forge\n")
+    assert done.exit_code == 0, done.output
+    assert world.applications.forge_access("desk") == ForgeAccess(
+        "https://git.example.org/api/v1", "t0ken-of-the-forge"
+    )
+    assert "t0ken" not in done.output and "t0ken" not in str(world.ledger.entries())
+    assert world.ledger.entries()[-1].kind == "application.forge_token_set"
+    CliRunner().invoke(app, ["forge-token", "desk", "--remove"])
+    assert world.applications.forge_access("desk") is None
+
+
+@pytest.mark.parametrize(
+    ("words", "given"),
+    [
+        (("--url", "https://user:secret@git.example.org/api/v1"), "t\n"),
+        (("--url", "ftp://git.example.org"), "t\n"),
+        ((), "\n"),
+        ((), "two words\n"),
+    ],
+)
+def test_what_is_no_address_or_no_token_is_refused(world: MemoryWorld, words: tuple[str, ...], given: str):
+    assert CliRunner().invoke(app, ["forge-token", "desk", *words], input=given).exit_code != 0
+    assert world.applications.forge_access("desk") is None

@@ -173,7 +173,8 @@ def scan_files(scanner: Scanner, state: Path) -> set[Found]:
         if path.is_symlink() or not path.is_file() or FOREIGN.fullmatch(place):
             continue
         if HOLDERS.fullmatch(place):
-            if path.stat().st_mode & 0o077:
+            status = path.stat()
+            if status.st_size and status.st_mode & 0o077:
                 found.add(Found("secrets", "a file that others may read", place))
             continue
         found |= scanner.find_in_file(path, place)

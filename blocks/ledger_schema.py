@@ -10,6 +10,7 @@ import psycopg
 from blocks.postgres_session import LEDGER_ROLE
 from blocks.schema_version import apply_steps
 from blocks.settings_schema import SETTINGS_GRANTS, SETTINGS_TABLES
+from blocks.usage_schema import USAGE_GRANTS, USAGE_TABLES
 
 OWNER_ROLE = "slipway_ledger_owner"
 
@@ -153,6 +154,6 @@ def install_schema(superuser_url: str) -> None:
     Effect: tables, views, triggers, roles without passwords and grants; running it again changes nothing.
     """
     with psycopg.connect(superuser_url, autocommit=True) as connection, connection.transaction():
-        for part in (_ROLES, _LEDGER, _DESK, SETTINGS_TABLES, _GRANTS, SETTINGS_GRANTS):
+        for part in (_ROLES, _LEDGER, _DESK, SETTINGS_TABLES, USAGE_TABLES, _GRANTS, SETTINGS_GRANTS, USAGE_GRANTS):
             connection.execute(part)
         apply_steps(connection, writers=(LEDGER_ROLE,))

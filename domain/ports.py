@@ -18,13 +18,16 @@ from domain.break_glass import Mark
 from domain.delivery import Commit, Ignored, Push
 from domain.isolation import Isolation
 from domain.ledger import Entry, Event, Link
+from domain.limits import Limit
 from domain.lock import Lock
 from domain.lockout import CodeUse
 from domain.pull_request import PullRequest
 from domain.release import Image, Manifest
+from domain.series import Series
 from domain.service import Arm, Instance, Outcome, Probe, ServiceSpec
 from domain.settings import SettingsVersion
 from domain.traffic import Counters
+from domain.usage import Gap, Interval, Keeping, Reading, Resource
 
 
 class Ledger(Protocol):
@@ -592,3 +595,55 @@ class Notifier(Protocol):
     """Tells people. A message that can't be sent is a `TransientError`; callers record it and go on."""
 
     def send(self, subject: str, body: str) -> None: ...
+
+
+class UsageSource(Protocol):
+    """Something that knows how much is used: a metrics server, a database, the machine itself."""
+
+    @property
+    def name(self) -> str:
+        """Its name in records and messages: kind and place, such as `prometheus:main`."""
+        ...
+
+    def read(self, interval: Interval) -> Reading:
+        """Read what was used in an interval. What it can't know (the past, for a source that only sees the present)
+        is no sample. Part of an answer is a reading with problems.
+
+        Raises: TransientError where it gave nothing at all, ConfigError where a setting is wrong."""
+        ...
+
+    def limits(self) -> list[Limit]:
+        """The limits that it knows of what it measures, now."""
+        ...
+
+
+class UsageStore(Protocol):
+    """Keeps what was measured: as it came, by hours and by days."""
+
+    def record(self, source: str, interval: Interval, reading: Reading) -> None:
+        """Keep a reading; the same interval of the same source again replaces what was there, so that twice is once.
+        Hours and days that it touches are summed up anew."""
+        ...
+
+    def fail(self, source: str, interval: Interval, reason: str) -> None:
+        """Note that a source gave nothing for an interval: a gap with a reason."""
+        ...
+
+    def newest(self, source: str) -> datetime | None:
+        """The end of the newest interval that was recorded; None for a source that is new."""
+        ...
+
+    def resources(self) -> list[Resource]: ...
+
+    def series(self, *, step_s: int, resources: Collection[Resource] | None = None) -> list[Series]:
+        """Read series for forecasting: by hours (3600) or days (86400); the newest value of a stretch for what piles
+        up, its mean for what comes and goes. All resources unless told which."""
+        ...
+
+    def gaps(self, source: str, *, begin: datetime, end: datetime) -> list[Gap]:
+        """Stretches without a reading, oldest first."""
+        ...
+
+    def prune(self, keeping: Keeping, *, now: datetime) -> int:
+        """Forget what is older than it is kept; returns how many rows went."""
+        ...

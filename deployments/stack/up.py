@@ -6,6 +6,7 @@ Called by `slipway up`. Running it again changes nothing that is right already; 
 import os
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from blocks import anchors_s3
 from blocks.bucket import Account, ensure_bucket, ensure_locked_bucket
@@ -21,6 +22,8 @@ from blocks.postgres_roles import (
 from blocks.postgres_server import PostgresServer, wait_ready
 from blocks.postgres_session import LEDGER_DATABASE, LEDGER_ROLE
 from blocks.processes import end_all, is_this_server, stack_members
+from blocks.schema_version import find_obstacle
+from blocks.schema_version import read_version as read_schema
 from blocks.seal import NEXT
 from blocks.supervisor import Supervisor, tail_file
 from deployments.stack import parts
@@ -41,6 +44,7 @@ from deployments.stack.progress import Progress
 from deployments.stack.registration import register
 from deployments.stack.settings import Settings
 from deployments.stack.status import read_status
+from deployments.upgrading.version import find_prefect_obstacle, own_prefect, read_version, record_version
 from domain.errors import ConfigError, TransientError
 
 _ORPHAN_GRACE_S = 20
@@ -49,12 +53,16 @@ _DYING_LIMIT_S = 5
 _STACK_GROUPS = ("postgres", "s3", "prefect", *WORKERS, "door", "keeper")
 
 
-def bring_up(settings: Settings, progress: Progress) -> Installation:
+def bring_up(settings: Settings, progress: Progress, *, upgrading: bool = False) -> Installation:
     """Bring the stack up and return its facts.
+
+    Args:
+        upgrading: whether `slipway upgrade` asks, which has made a copy: then every step of the schemas is taken.
 
     Effect: may be repeated. Raises: ConfigError with every problem found, before anything starts.
     """
     look_before(settings)
+    _refuse_other_version(settings.state, upgrading=upgrading)
     os.environ[STATE_VARIABLE] = str(settings.state)
     settings.state.mkdir(parents=True, exist_ok=True)
     with exclusive(settings.state):
@@ -62,7 +70,7 @@ def bring_up(settings: Settings, progress: Progress) -> Installation:
             kit = _prepare(settings, notes)
         supervisor = Supervisor.of(kit.installation)
         _take_over(kit, supervisor, progress)
-        _start(kit, supervisor, progress)
+        _start(kit, supervisor, progress, upgrading=upgrading)
         register(kit, progress, start_worker=lambda: _start_workers(kit, supervisor, progress))
         _wait_servers(kit, progress)
         supervisor.add_group("keeper", [parts.keeper(kit)])
@@ -72,6 +80,7 @@ def bring_up(settings: Settings, progress: Progress) -> Installation:
             from deployments.break_glass import take_over_journals  # not at the top: it brings Prefect
 
             notes += take_over_journals(kit.installation)
+        record_version(settings.state, code=kit.code.name)
     return kit.installation
 
 
@@ -123,14 +132,14 @@ def _take_over(kit: Kit, supervisor: Supervisor, progress: Progress) -> None:
         supervisor.boot()
 
 
-def _start(kit: Kit, supervisor: Supervisor, progress: Progress) -> None:
+def _start(kit: Kit, supervisor: Supervisor, progress: Progress, *, upgrading: bool) -> None:
     """Start everything up to Prefect's server. The long way is PostgreSQL, then Prefect; the rest starts beside it."""
     server = parts.postgres_server(kit)
     with progress.step("PostgreSQL") as notes:
         server.initialise(kit.credentials["postgres_superuser"])
         _forget_stale_pid(server)
         notes += ["started"] if supervisor.add_group("postgres", [parts.postgres(kit)]) else []
-        _prepare_databases(kit, server)
+        _prepare_databases(kit, server, upgrading=upgrading)
     if supervisor.add_group("prefect", [parts.prefect(kit)]):
         progress.say("✓ Prefect server started")
     sites = site_names(read_environments(kit.installation.state / "environments"))
@@ -155,7 +164,7 @@ def _wait_servers(kit: Kit, progress: Progress) -> None:
             wait_http(f"http://127.0.0.1:{kit.installation.ports[f'metrics-{site}']}/ping", limit_s=20)
 
 
-def _prepare_databases(kit: Kit, server: PostgresServer) -> None:
+def _prepare_databases(kit: Kit, server: PostgresServer, *, upgrading: bool) -> None:
     superuser = _superuser(kit, server)
     url = server.url(superuser)
     wait_ready(url)
@@ -163,9 +172,19 @@ def _prepare_databases(kit: Kit, server: PostgresServer) -> None:
     ensure_database(url, "prefect", owner="prefect")
     ensure_extension(server.url(superuser, database="prefect"), "pg_trgm")
     ensure_database(url, LEDGER_DATABASE)
-    install_schema(server.url(superuser, database=LEDGER_DATABASE))
+    ledger = server.url(superuser, database=LEDGER_DATABASE)
+    if obstacle := find_obstacle(read_schema(ledger), upgrading=upgrading):
+        raise ConfigError(obstacle)
+    install_schema(ledger)
     ensure_role(url, LEDGER_ROLE, password=kit.credentials["postgres_slipway"])
     grant_entry(url, LEDGER_DATABASE, role=LEDGER_ROLE)
+
+
+def _refuse_other_version(state: Path, *, upgrading: bool) -> None:
+    """Raises: ConfigError where this Python's Prefect must not start on the installation's database."""
+    recorded = read_version(state).get("prefect", "")
+    if obstacle := find_prefect_obstacle(recorded, own_prefect(), upgrading=upgrading):
+        raise ConfigError(obstacle)
 
 
 def _superuser(kit: Kit, server: PostgresServer) -> str:

@@ -31,12 +31,13 @@ def run_check(run: str, application: str, check: str) -> CheckResult:
     with effect(
         Subject(run, application), "check", "ended", detail=f"{this_attempt()}:{check}", check=check
     ) as outcome:
-        result = _run(folder, file, part)
+        result = run_part(folder, file, part)
         outcome.update(result.as_dict())
     return result
 
 
-def _run(folder: Path, file: ApplicationFile, part: CheckPart) -> CheckResult:
+def run_part(folder: Path, file: ApplicationFile, part: CheckPart) -> CheckResult:
+    """Run one check on the bundle in a folder of the runner's; its log stays beside it. No flow is needed."""
     world = open_world()
     place, log = folder / f"check-{part.name}", folder / f"check-{part.name}.log"
     _make_copy(folder, place)

@@ -11,6 +11,7 @@ from pathlib import Path
 from cryptography.fernet import Fernet
 from packaging.specifiers import SpecifierSet
 
+from blocks.isolation import describe_isolation
 from blocks.processes import stack_members
 from blocks.seal import SEAL_SECRET
 from deployments.doctor.case import Case, Notes
@@ -98,7 +99,7 @@ def _secret_files(case: Case) -> Iterator[Path]:
     for pattern in ("credentials.json", "s3-identities.json", "build-environment.json", "credentials.d"):
         yield from state.glob(pattern)
     for pattern in ("credentials.d/*", "supervisor/launch/*/*.json", "upgrades/*"):
-        yield from state.glob(pattern)
+        yield from (path for path in state.glob(pattern) if path.name != ".lock")
 
 
 def look_at_credentials(case: Case, notes: Notes) -> None:
@@ -148,14 +149,11 @@ def look_at_ports(case: Case, notes: Notes) -> None:
 
 def look_at_isolation(case: Case, notes: Notes) -> None:
     """As whom other people's code runs here."""
+    for finding in describe_isolation(case.installation):
+        notes.look(finding, "apt install bubblewrap    # or what is said before; then: slipway doctor")
     users = case.installation.users
-    if users.build is None:
-        notes.look(
-            "Builds, checks and released services run as Slipway's own user: this installation is not root's.",
-            "sudo slipway up    # a new installation as root has users of its own for them",
-        )
-    else:
-        notes.well(f"builds and checks as {users.build}, services as {users.service}")
+    if not notes.findings:
+        notes.well(f"in bubblewrap; builds and checks as {users.build or 'us'}, services as {users.service or 'us'}")
 
 
 def _gigabytes(size_bytes: int) -> str:

@@ -25,6 +25,15 @@ def database_bytes(superuser_url: str, name: str) -> int:
     return int(found[0]) if found else 0
 
 
+def list_databases(superuser_url: str) -> list[str]:
+    """Name every database that holds something of ours."""
+    with _connect(superuser_url) as connection:
+        rows = connection.execute(
+            "SELECT datname FROM pg_database WHERE NOT datistemplate AND datname <> 'postgres' ORDER BY datname"
+        )
+        return [str(row[0]) for row in rows.fetchall()]
+
+
 def dump_database(server: PostgresServer, password: str, name: str, to: Path) -> int:
     """Copy a database into one file of ours alone, whole or not at all; returns its size in bytes.
 

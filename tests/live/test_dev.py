@@ -68,7 +68,7 @@ def test_the_application_answers_with_its_database_follows_its_files_and_leaves_
     log = checkout.parent / "dev.log"
     _wait_page(stack, dev, says="Helpdesk", log=log)
     assert "migrated" in log.read_text()
-    page = next(path for path in (checkout / "helpdesk").rglob("*.py") if "Helpdesk" in path.read_text())
+    page = checkout / "helpdesk" / "templates" / "base.html"
     page.write_text(page.read_text().replace("Helpdesk", "Deskhelp"))
     _wait_page(stack, dev, says="Deskhelp", log=log)
     dev.send_signal(signal.SIGINT)
@@ -99,12 +99,11 @@ def test_a_check_runs_as_in_ci_and_says_why_it_is_red(stack: RunningStack, check
     words = ("dev", "--folder", str(checkout), "--check")
     unknown = stack.slipway(*words, "speed")
     assert unknown.returncode == 1 and "Use one of: unit, integration" in unknown.stderr
-    (checkout / "tests" / "unit" / "test_of_the_developer.py").write_text(
-        "def test_it():\n    assert 'red' == 'green'\n"
-    )
+    mine = checkout / "tests" / "unit" / "test_of_the_developer.py"
+    mine.write_text("def test_it():\n    assert 'red' == 'green'\n")
     red = stack.slipway(*words, "unit")
     assert red.returncode == 1 and "unit: failed" in red.stdout and "test_of_the_developer" in red.stdout, red.stdout
-    (checkout / "tests" / "unit" / "test_of_the_developer.py").unlink()
+    mine.unlink()
     assert not list((stack.state / "work").glob("dev-*"))
 
 

@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 from journey import NAME, Journey, until
 from running_stack import RunningStack
 
-from blocks.bucket import ensure_bucket
+from blocks.bucket import Account, ensure_bucket
 from blocks.seal import Seal
 from deployments.rotation.rotate import ROTATIONS
 from domain.errors import ConfigError, TransientError
@@ -48,14 +48,12 @@ def _enters(stack: RunningStack, user: str, password: str, database: str) -> boo
 
 def _stores(stack: RunningStack, credentials: dict[str, str]) -> bool:
     try:
-        ensure_bucket(
+        account = Account(
             f"http://127.0.0.1:{stack.installation.ports['s3']}",
-            access_key=credentials["s3_access_key"],
-            secret_key=credentials["s3_secret_key"],
-            bucket="releases",
-            limit_s=1,
-            may_make=False,
+            access_key=credentials["s3_admin_access_key"],
+            secret_key=credentials["s3_admin_secret_key"],
         )
+        ensure_bucket(account, "releases", limit_s=1, may_make=False)
     except (TransientError, ClientError):
         return False
     return True

@@ -8,7 +8,8 @@ from cryptography.fernet import Fernet
 
 from blocks.seal import read_seal
 from deployments.rotation import note as notes
-from deployments.stack.credentials import ensure_credentials
+from deployments.rotation.rotate import ROTATIONS
+from deployments.stack.credentials import RECIPES, ensure_credentials
 from domain.errors import RefusedError
 
 NAMES = ("s3_access_key", "s3_secret_key")
@@ -50,6 +51,10 @@ def test_another_one_waits_for_the_one_that_was_interrupted(state: Path) -> None
         notes.begin(state, "seal-key", ("seal_key",))
     notes.end(state)
     notes.begin(state, "seal-key", ("seal_key",))
+
+
+def test_every_credential_can_be_rotated() -> None:
+    assert set(ROTATIONS["all"].names) == set(RECIPES)
 
 
 def test_while_a_key_is_rotated_both_open_and_the_new_one_closes(state: Path) -> None:

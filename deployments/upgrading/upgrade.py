@@ -7,7 +7,7 @@ wait on, and go on with the code that they began with. Killed anywhere, the same
 import getpass
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -41,7 +41,8 @@ from domain.rollout import CLOSING_KINDS, OPENING_KINDS, open_rollouts
 NOTE = "upgrade.json"
 QUIET_LIMIT_S = 600
 OWN_KINDS = ("upgrade.completed", "upgrade.undone")
-_STAYING = ("postgres", "s3")
+_STAYING = ("postgres", "s3", "door")
+"""The door keeps what forges send; `up` puts the new one in its place within seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ def upgrade(progress: Progress, *, limit_s: float = QUIET_LIMIT_S) -> Copy:
             under = _make_quiet(case, under, progress, limit_s=limit_s)
             under = _copy(case, under, url, progress)
         with progress.step("what must stop is stopped") as notes:
-            notes += _stop(case.installation)
+            notes += _stop(case.installation, staying=_STAYING)
     copy = next(one for one in list_copies(case.state) if one.at == under.copy)
     try:
         bring_up(case.settings, progress, upgrading=True)
@@ -97,7 +98,7 @@ def go_back(progress: Progress, *, drop_entries: bool = False) -> Copy:
             url = _wake_postgres(case)
         _refuse_loss(url, copy, drop_entries=drop_entries)
         with progress.step("what must stop is stopped") as notes:
-            notes += _stop(case.installation)
+            notes += _stop(case.installation, staying=_STAYING[:-1])  # what the door took now would be lost
         with progress.step(f"databases as they were at {copy.at}"):
             put_back(case.installation, case.secret("postgres_superuser"), copy)
         (case.state / "version.json").unlink(missing_ok=True)
@@ -196,7 +197,7 @@ def _copy(case: Case, under: Under, url: str, progress: Progress) -> Under:
     return under
 
 
-def _stop(installation: Installation) -> list[str]:
+def _stop(installation: Installation, *, staying: Sequence[str]) -> list[str]:
     """Take away every part but the servers of data and what users reach; `up` makes those that this version has."""
     supervisor = Supervisor.of(installation)
     register = InstanceRegister(installation.state / "instances", installation.ports["instances"])
@@ -204,7 +205,7 @@ def _stop(installation: Installation) -> list[str]:
     gone = [
         group
         for group in supervisor.groups()
-        if group not in _STAYING and group not in serving and not group.startswith("traefik-")
+        if group not in staying and group not in serving and not group.startswith("traefik-")
     ]
     # The keeper first: it would bring back what is taken away.
     for group in sorted(gone, key=lambda name: (name != "keeper", name == "prefect", name)):

@@ -27,7 +27,7 @@ from domain.ledger import Entry, encode_entry
 UNITS = Path("/etc/systemd/system")
 _LAST = ("users-made.json", "settings.json", "installation.json")
 _PAGE = 5000
-_SYSTEMCTL_LIMIT_S = 60
+_SYSTEMCTL_LIMIT_S = 240
 
 
 def keep_data(installation: Installation, password: str, *, to: Path, progress: Progress) -> None:
@@ -58,10 +58,11 @@ def remove(installation: Installation, *, keep_users: bool, progress: Progress) 
     Raises: InvariantError where processes remain; then no file was removed.
     """
     state = installation.state
+    # The unit first: it would bring back what is taken down.
+    remarks = [remark for unit in find_units(state) if (remark := _remove_unit(unit))]
     take_down(installation, progress)
     if left := stack_members(state):
         raise InvariantError(f"{left[0].describe()} still runs. End it by hand, then run this again.")
-    remarks = [remark for unit in find_units(state) if (remark := _remove_unit(unit))]
     users = [] if keep_users else made_users(state)
     with progress.step(f"{state} is removed"):
         _remove_folder(state, last=_LAST, before_last=lambda: remarks.extend(_remove_users(users)))
@@ -84,9 +85,9 @@ def find_units(state: Path, *, folder: Path = UNITS, home: Path = HOME) -> list[
 def _remove_unit(unit: Path) -> str:
     """Disable and remove a unit of ours; returns what stands in the way."""
     if not os.access(unit.parent, os.W_OK):
-        return f"{unit} stays: only root may remove it. Run: sudo systemctl disable {unit.name} && sudo rm {unit}"
+        return f"{unit} stays: only root may remove it. Run: sudo systemctl disable --now {unit.name} && sudo rm {unit}"
     if shutil.which("systemctl"):
-        for words in (["disable", unit.name], ["daemon-reload"]):
+        for words in (["disable", "--now", unit.name], ["daemon-reload"]):
             subprocess.run(["systemctl", *words], capture_output=True, check=False, timeout=_SYSTEMCTL_LIMIT_S)
     unit.unlink(missing_ok=True)
     return ""

@@ -19,9 +19,11 @@ from blocks.guarded import NICENESS, Guarded, Order
 from blocks.identity import clean_environment, give
 from blocks.installation import read_secret, write_private
 from blocks.installed_block import InstalledBlock
-from blocks.postgres_roles import ensure_database, ensure_role
+from blocks.migration_watch import MigrationWatch, ended_sessions, limit_role
+from blocks.postgres_roles import ensure_database, ensure_role, grant_entry
 from blocks.postgres_server import SUPERUSER, PostgresServer, wait_ready
 from domain.errors import ConfigError, TransientError
+from domain.ports import Migrating
 
 SOCKETS = "sockets"
 CHECK_ROLE = "tester"
@@ -80,6 +82,31 @@ class PostgresDatabases(InstalledBlock):
         return f"postgresql://{name}:{self._password(name, make=False)}@{self._address()}/{name}"
 
     @contextmanager
+    def migrating(
+        self, application: str, environment: str, *, lock_timeout_s: float, statement_timeout_s: float
+    ) -> Generator[Migrating]:
+        """Lend a role of its own that acts as the database's, with these time-outs; see `domain.ports.Databases`.
+
+        Effect: the role; may be repeated, by one migration of a database at a time.
+        """
+        name = _database_name(application, environment)
+        self._password(name, make=False)  # refuses a database that was never made
+        role, superuser = f"{name}_migrate", self._superuser_url()
+        password = self._password(role, make=True)
+        ensure_role(superuser, role, password=password)
+        limit_role(
+            superuser, role, acts_as=name, lock_timeout_s=lock_timeout_s, statement_timeout_s=statement_timeout_s
+        )
+        grant_entry(superuser, name, role=role)
+        url = f"postgresql://{role}:{password}@{self._address()}/{name}"
+        migrating = Migrating({"DATABASE_URL": url})
+        watch = MigrationWatch(
+            self._superuser_url(name), role=role, database=name, lock_timeout_s=lock_timeout_s, waits=migrating.waits
+        )
+        with ended_sessions(superuser, role=role), watch:
+            yield migrating
+
+    @contextmanager
     def throwaway(self, directory: Path) -> Generator[str]:
         """Run a fresh server in `directory` as the build user, and take it away afterwards; yields its URL.
 
@@ -127,9 +154,9 @@ class PostgresDatabases(InstalledBlock):
     def _address(self) -> str:
         return f"{self.host}:{self.port or self.installation.ports['postgres']}"
 
-    def _superuser_url(self) -> str:
+    def _superuser_url(self, database: str = "postgres") -> str:
         password = read_secret(self.superuser_secret, state=self.installation.state)
-        return f"postgresql://{self.superuser}:{password}@{self._address()}/postgres"
+        return f"postgresql://{self.superuser}:{password}@{self._address()}/{database}"
 
     def _password(self, name: str, *, make: bool) -> str:
         folder = self.installation.folder("credentials.d")
@@ -148,7 +175,9 @@ def _open_to_check(server: PostgresServer, password: str) -> str:
     """Make the role and the database of a check; returns their URL."""
     own = secrets.token_urlsafe(18)
     ensure_role(server.url(password), CHECK_ROLE, password=own, may_create=True)
-    ensure_database(server.url(password), CHECK_ROLE, owner=CHECK_ROLE)
+    # what is migrated there is in every database that a check makes
+    for database in (CHECK_ROLE, "template1"):
+        ensure_database(server.url(password), database, owner=CHECK_ROLE)
     return server.url(own, user=CHECK_ROLE, database=CHECK_ROLE)
 
 

@@ -23,6 +23,7 @@ from domain.lock import Lock
 from domain.lockout import CodeUse
 from domain.pull_request import PullRequest
 from domain.release import Image, Manifest
+from domain.schema import LockWait
 from domain.series import Series
 from domain.service import Arm, Instance, Outcome, Probe, ServiceSpec
 from domain.settings import SettingsVersion
@@ -531,6 +532,15 @@ class TrafficMetrics(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class Migrating:
+    """A migration's way to its database. `variables` are for its process and hold a password; `waits` grows while it
+    runs, by one for each wait for a lock that was seen."""
+
+    variables: Mapping[str, str] = field(repr=False)
+    waits: list[LockWait] = field(default_factory=list[LockWait])
+
+
 class Databases(Protocol):
     """A PostgreSQL server's databases: one, with a role of its own, for each application and environment."""
 
@@ -542,6 +552,13 @@ class Databases(Protocol):
 
     def rotate(self, application: str, environment: str) -> None:
         """Give the role another password: the old one is refused to whoever connects from now on."""
+        ...
+
+    def migrating(
+        self, application: str, environment: str, *, lock_timeout_s: float, statement_timeout_s: float
+    ) -> AbstractContextManager[Migrating]:
+        """Lend a way into a database on which no statement waits for a lock, or works, longer than this; whatever
+        client is used. What it makes belongs to the database's own role. Afterwards all of its sessions are ended."""
         ...
 
     def throwaway(self, directory: Path) -> AbstractContextManager[str]:

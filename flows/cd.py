@@ -21,6 +21,7 @@ from flows.overtaking import find_overtaking
 from flows.restoring import restore_release
 from flows.rollout_canary import rollout_canary
 from flows.rollout_direct import rollout_direct
+from flows.schema import prove_schema
 from tasks.anchor import anchor_release
 from tasks.approval import remember_live
 from tasks.incident import block_digest, notify
@@ -81,6 +82,9 @@ def _enter_production(run: str, application: str, environment: str, release: str
     for round_number in range(1, UNCLEAR_ROUNDS_MAX):
         if overtaken := find_overtaking(run, application, release):
             return overtaken
+        problem = prove_schema(run, application, environment, release)
+        if problem:
+            return {"outcome": "failed", "cause": problem}
         if place.approval:
             verdict = ask(
                 run=run,

@@ -7,14 +7,20 @@ from blocks.world import open_world
 from domain.errors import RefusedError
 from domain.release import short
 from domain.settings import explain_missing
+from flows.schema import explain_unfit_schema
+from tasks.approval import read_live
 from tasks.instances import prepare_release
 from tasks.rollout import read_file, record_rollout
 from tasks.settings import read_blocked_settings, read_settings
 
 
 def refuse_unfit(run: str, application: str, release: str) -> None:
-    """Raises: RefusedError where an environment on the way lacks what the release needs, or what would be set there
-    failed before; written down as `cd.refused`, with what to run."""
+    """Refuse what would be refused later in any case.
+
+    Raises: RefusedError where an environment on the way lacks settings that the release needs, where its newest ones
+        failed before, or where the release and the live one don't declare that they can share its schema; written down
+        as `cd.refused`, with what to do.
+    """
     places = [place for place in open_world().environments() if place.name != "development"]
     first = places[0]
     prepare_release(run, application, first.name, first.primary.name, release)
@@ -23,6 +29,9 @@ def refuse_unfit(run: str, application: str, release: str) -> None:
         settings = read_settings(application, place.name)
         missing = explain_missing(settings, config=service.config, secrets=service.secrets)
         cause = missing or read_blocked_settings(application, place.name)
+        if not cause and place.entry == "canary":
+            live = read_live(application, place.name)
+            cause = explain_unfit_schema(application, place.name, release, live=live) if live else ""
         if cause:
             record_rollout(run, application, place.name, release, "cd.refused", {"cause": cause}, "unfit")
             raise RefusedError(f"Release {short(release)} can't be delivered: {cause} Then start `cd` again.")

@@ -1,7 +1,8 @@
 """`rollback`: an administrator brings an environment back to an earlier release, at once and alone.
 
 No second person is asked: at night there is none. It is authenticated, verified afterwards, and recorded with its
-reason and course. A rollout that is under way is ended first. Migrations are never taken back.
+reason and course. A rollout that is under way is ended first. Migrations are never taken back: a release that can't
+run on what was migrated since is refused.
 """
 
 import time
@@ -15,6 +16,7 @@ from domain.release import short
 from domain.revision import release_of, revision_of
 from domain.rollout import OpenRollout, refuse_blocked
 from flows.restoring import restore_release
+from flows.schema import refuse_unreadable
 from tasks.anchor import anchor_release
 from tasks.approval import authorise, read_live
 from tasks.incident import block_digest, notify
@@ -52,6 +54,8 @@ def rollback(
         raise RefusedError(f"The rollback is refused: {refusal}")
     lease = environment_lease(application, environment)
     midway = [rollout for rollout in list_open_rollouts() if _is_here(rollout, application, environment)]
+    # before anybody is interrupted for nothing; and once more below, when nobody else can change what is live
+    _refuse_impossible(run, application, environment, release, midway[-1].release if midway else "", administrator)
     interrupt_holder(run, lease, administrator, tuple(rollout.run for rollout in midway))
     with held_lease(lease, owner=run):
         live = read_live(application, environment)
@@ -91,6 +95,18 @@ def _refuse_empty(reason: str) -> None:
         raise RefusedError("A rollback needs a reason. Say in one sentence why, and start it again.")
 
 
+def _refuse_impossible(
+    run: str, application: str, environment: str, wanted: str, midway: str, administrator: str
+) -> None:
+    """Raises: RefusedError where there is no way back, or not this one; written down as `rollback.refused`."""
+    try:
+        _choose(application, environment, read_live(application, environment), wanted, midway)
+    except RefusedError as exc:
+        data = {"cause": str(exc)}
+        record_rollout(run, application, environment, wanted, "rollback.refused", data, "", administrator)
+        raise
+
+
 def _is_here(rollout: OpenRollout, application: str, environment: str) -> bool:
     return (rollout.application, rollout.environment, rollout.kind) == (application, environment, "rollout")
 
@@ -103,10 +119,14 @@ def _choose(application: str, environment: str, live: str, wanted: str, midway: 
     if wanted:
         refuse_blocked(wanted, read_blocked(application))
         to = _find_revision(application, environment, wanted)
+        if to != live:
+            refuse_unreadable(application, environment, to)
         return midway or (live if live != to else ""), to
     if midway and midway != live:
         return midway, live
-    return live, read_previous(application, environment, live)
+    to = read_previous(application, environment, live)
+    refuse_unreadable(application, environment, to)
+    return live, to
 
 
 def _find_revision(application: str, environment: str, release: str) -> str:

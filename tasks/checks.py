@@ -42,7 +42,7 @@ def run_part(folder: Path, file: ApplicationFile, part: CheckPart) -> CheckResul
     place, log = folder / f"check-{part.name}", folder / f"check-{part.name}.log"
     _make_copy(folder, place)
     log.unlink(missing_ok=True)
-    environment = world.packages.environment(_lock_of(place / SOURCE, file, part))
+    environment = world.packages.environment(lock_of(place / SOURCE, file, part))
     beside = folder / f"postgres-{part.name}"
     with _database(part, beside) as variables:
         ended = world.runner.run(
@@ -68,7 +68,7 @@ def _make_copy(folder: Path, place: Path) -> None:
     open_world().runner.hand_over(place)
 
 
-def _lock_of(source: Path, file: ApplicationFile, part: CheckPart) -> Lock:
+def lock_of(source: Path, file: ApplicationFile, part: CheckPart) -> Lock:
     """The packages of a check: those of the service, and its own, which win."""
     build = read_lock(source, file.build.requirements, key="build.requirements")
     if part.requirements is None:

@@ -40,32 +40,6 @@ def prepare_release(run: str, application: str, environment: str, site: str, rel
 
 
 @effect_task
-def apply_migrations(run: str, application: str, environment: str, site: str, release: str) -> dict[str, str]:
-    """Migrate an environment's database with the release's own command, before its first instance.
-
-    Effect: the database; the command itself must skip what was applied. Returns `result` (`none`, `applied`,
-    `failed`), `seconds` and the `tail` of the output.
-    """
-    world = open_world()
-    manifest = find_manifest(application, release)
-    file = read_application_file(application, environment, site, release)
-    world.databases.ensure(application, environment)
-    if file.database is None:
-        return {"result": "none", "seconds": "0", "tail": ""}
-    with effect(Subject(run, application, environment, "", release), "migration", "ended") as outcome:
-        ended = world.target(environment, site).run(
-            manifest,
-            file.database.migrate,
-            environment=_service_environment(file, application, environment, release),
-            limit_s=file.database.limit_s,
-        )
-        result = "applied" if ended.is_ok else "failed"
-        tail = clean_text(ended.tail, application, environment, release)
-        outcome.update(result=result, migrations=list(manifest.migrations), tail="" if ended.is_ok else tail)
-    return {"result": result, "seconds": f"{ended.seconds:.1f}", "tail": tail}
-
-
-@effect_task
 def start_instances(
     run: str, application: str, environment: str, site: str, release: str, attempt: str = ""
 ) -> tuple[str, ...]:
@@ -78,7 +52,7 @@ def start_instances(
             release=release,
             command=file.service.command,
             instances=file.service.instances,
-            environment=_service_environment(file, application, environment, release),
+            environment=service_environment(file, application, environment, release),
             stop_limit_s=file.service.stop_limit_s,
             start_limit_s=file.health.start_limit_s,
         )
@@ -135,7 +109,7 @@ def list_releases_running(application: str, environment: str, site: str) -> tupl
     return tuple(sorted({instance.release for instance in instances}))
 
 
-def _service_environment(file: ApplicationFile, application: str, environment: str, release: str) -> dict[str, str]:
+def service_environment(file: ApplicationFile, application: str, environment: str, release: str) -> dict[str, str]:
     """Put together the variables of a released process; holds its secrets and the database's password."""
     manifest = find_manifest(application, release)
     variables = {**file.service.environment, **read_variables(application, environment, release)}

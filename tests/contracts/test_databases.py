@@ -156,3 +156,85 @@ def test_an_owner_that_fails_takes_its_server_along(real: PostgresDatabases, ope
     with pytest.raises(KeyError), real.throwaway(open_tmp / "pg"):
         raise KeyError("a check of ours")
     assert not (open_tmp / "pg").exists()
+
+
+def test_a_migration_has_a_way_of_its_own(databases: Databases):
+    databases.ensure("desk", "test")
+    with databases.migrating("desk", "test", lock_timeout_s=1, statement_timeout_s=5) as migrating:
+        mine, service = urlparse(migrating.variables["DATABASE_URL"]), urlparse(databases.url("desk", "test"))
+        assert mine.path == service.path
+        assert mine.username != service.username
+        assert migrating.variables["DATABASE_URL"] not in repr(migrating)
+
+
+def test_a_migration_of_a_database_that_was_never_made_is_refused(databases: Databases):
+    with (
+        pytest.raises(ConfigError, match="desk_nowhere"),
+        databases.migrating("desk", "nowhere", lock_timeout_s=1, statement_timeout_s=5),
+    ):
+        pass
+
+
+def test_what_a_migration_makes_belongs_to_the_service_s_role(real: PostgresDatabases):
+    real.ensure("desk", "owned")
+    for _ in range(2):
+        with (
+            real.migrating("desk", "owned", lock_timeout_s=1, statement_timeout_s=5) as migrating,
+            psycopg.connect(migrating.variables["DATABASE_URL"]) as connection,
+        ):
+            connection.execute("CREATE TABLE IF NOT EXISTS t (a int)")
+    with psycopg.connect(real.url("desk", "owned")) as connection:
+        connection.execute("ALTER TABLE t ADD COLUMN b int")
+        owner = connection.execute("SELECT tableowner FROM pg_tables WHERE tablename = 't'").fetchone()
+        limits = connection.execute("SELECT current_setting('lock_timeout'), current_setting('statement_timeout')")
+        assert (owner, limits.fetchone()) == (("desk_owned",), ("0", "0")), "the service has no such limits"
+
+
+def test_a_wait_for_a_lock_ends_in_time_and_names_who_holds_it(real: PostgresDatabases):
+    real.ensure("desk", "locked")
+    url = real.url("desk", "locked")
+    with psycopg.connect(url, application_name="monthly-report") as report:
+        report.execute("CREATE TABLE tickets (a int)")
+        report.commit()
+        report.execute("SELECT * FROM tickets")
+        begun = time.monotonic()
+        with (
+            real.migrating("desk", "locked", lock_timeout_s=1, statement_timeout_s=30) as migrating,
+            psycopg.connect(migrating.variables["DATABASE_URL"]) as connection,
+            pytest.raises(psycopg.errors.LockNotAvailable),
+        ):
+            connection.execute("ALTER TABLE tickets ADD COLUMN b int")
+        assert time.monotonic() - begun < 5
+    (wait,) = migrating.waits
+    assert wait.wanted == "AccessExclusiveLock on tickets" and 0.5 < wait.seconds < 2
+    assert "monthly-report" in wait.blockers[0] and "idle in transaction" in wait.blockers[0]
+
+
+def test_a_tool_that_sets_a_longer_time_out_of_its_own_is_ended_all_the_same(real: PostgresDatabases):
+    real.ensure("desk", "patient")
+    with psycopg.connect(real.url("desk", "patient")) as report:
+        report.execute("CREATE TABLE tickets (a int)")
+        report.commit()
+        report.execute("SELECT * FROM tickets")
+        begun = time.monotonic()
+        with (
+            real.migrating("desk", "patient", lock_timeout_s=0.5, statement_timeout_s=30) as migrating,
+            psycopg.connect(migrating.variables["DATABASE_URL"]) as connection,
+        ):
+            connection.execute("SET lock_timeout = '60s'")
+            with pytest.raises(psycopg.errors.QueryCanceled):
+                connection.execute("ALTER TABLE tickets ADD COLUMN b int")
+        assert time.monotonic() - begun < 10
+
+
+def test_a_statement_whose_client_was_killed_does_not_work_on(real: PostgresDatabases):
+    real.ensure("desk", "killed")
+    program = "import psycopg, sys; psycopg.connect(sys.argv[1]).execute('SELECT pg_sleep(600)')"
+    with real.migrating("desk", "killed", lock_timeout_s=1, statement_timeout_s=900) as migrating:
+        client = subprocess.Popen([sys.executable, "-c", program, migrating.variables["DATABASE_URL"]])
+        time.sleep(1.5)
+        client.kill()
+        client.wait()
+    with psycopg.connect(real.url("desk", "killed")) as connection:
+        left = connection.execute("SELECT count(*) FROM pg_stat_activity WHERE usename = 'desk_killed_migrate'")
+        assert left.fetchone() == (0,)

@@ -32,7 +32,7 @@ _OVERLAP_BYTES = 1024
 
 # Where secrets live. `postgres` is scanned table by table instead, as whoever reads it sees it.
 HOLDERS = re.compile(
-    r"credentials[^/]*\.json|credentials(\.d|-[^/]*)?/.*|s3-identities\.json|s3/security(\.toml|/.*)|postgres/.*"
+    r"([^/]+/){0,2}credentials[^/]*\.json|credentials(\.d|-[^/]*)?/.*|s3-identities\.json|s3/security(\.toml|/.*)|postgres/.*"
     r"|supervisor/groups/.*\.conf|supervisor/launch/.*\.json"
 )
 # Programs and packages of others: nothing there is written by us.

@@ -19,6 +19,7 @@ from blocks.applications_postgres import PostgresApplications
 from blocks.break_glass_files import FOLDER as BREAK_GLASS
 from blocks.break_glass_files import FileBreakGlass
 from blocks.clock import SystemClock
+from blocks.disk import LocalDisk
 from blocks.inbox_postgres import PostgresInbox
 from blocks.installation import Installation, read_installation
 from blocks.kept_facts import KeepingLedger, KeptFacts
@@ -40,6 +41,7 @@ from domain.ports import (
     BreakGlass,
     Clock,
     Databases,
+    Disk,
     FlowRuns,
     Forge,
     Images,
@@ -159,6 +161,10 @@ class EmbeddedWorld:
     @cached_property
     def clock(self) -> Clock:
         return SystemClock()
+
+    @property
+    def disk(self) -> Disk:
+        return LocalDisk(self.installation.state, self.installation.disk_free_bytes_min)
 
     @property
     def prober(self) -> Prober:

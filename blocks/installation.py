@@ -40,6 +40,7 @@ class Installation:
         python: an interpreter that those users can run; builds and releases use it.
         postgres_bin: the folder with `postgres`, `psql`, `initdb`; those users can run it.
         language: of everything that people read.
+        disk_free_bytes_min: how much of the state's disk has to stay free.
         build_variables: names (a trailing `*` matches the rest) of environment variables that builds and checks keep.
     """
 
@@ -51,6 +52,7 @@ class Installation:
     postgres_bin: Path
     language: Language = "en"
     build_variables: tuple[str, ...] = field(default=())
+    disk_free_bytes_min: int = 2_000_000_000
 
     @property
     def prefect_api_url(self) -> str:

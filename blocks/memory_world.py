@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from blocks.clock import MemoryClock
+from blocks.disk import MemoryDisk
 from blocks.memory_anchors import MemoryAnchors
 from blocks.memory_application_settings import MemoryApplicationSettings
 from blocks.memory_applications import MemoryApplications
@@ -134,6 +135,7 @@ class MemoryWorld:
     packages: MemoryPackages = field(default_factory=lambda: MemoryPackages(Path(tempfile.mkdtemp())))
     flow_runs: MemoryFlowRuns = field(default_factory=MemoryFlowRuns)
     run_records: MemoryRunRecords = field(default_factory=MemoryRunRecords)
+    disk: MemoryDisk = field(default_factory=MemoryDisk)
     store: MemoryObjectStore = field(default_factory=MemoryObjectStore)
     images: MemoryImages = field(default_factory=MemoryImages)
     databases: MemoryDatabases = field(default_factory=MemoryDatabases)

@@ -18,6 +18,7 @@ from domain.ports import (
     BreakGlass,
     Clock,
     Databases,
+    Disk,
     FlowRuns,
     Forge,
     Images,
@@ -72,6 +73,8 @@ class World(Protocol):
     def flow_runs(self) -> FlowRuns: ...
     @property
     def clock(self) -> Clock: ...
+    @property
+    def disk(self) -> Disk: ...
     @property
     def prober(self) -> Prober: ...
     @property

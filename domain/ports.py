@@ -490,6 +490,17 @@ class Target(Protocol):
         ...
 
 
+class Disk(Protocol):
+    """The disk that holds the state folder."""
+
+    @property
+    def free_bytes_min(self) -> int:
+        """How much has to stay free."""
+        ...
+
+    def free_bytes(self) -> int: ...
+
+
 class Clock(Protocol):
     """What time it is, and waiting: a role of its own, so that tests of long watches take no time."""
 

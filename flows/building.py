@@ -12,6 +12,7 @@ from domain.release import Manifest
 from domain.superseding import explain_superseded
 from tasks.checks import run_check
 from tasks.ci_report import CiProgress, show_report
+from tasks.readiness import refuse_full_disk
 from tasks.release import build_image, pack_release, pin_release, record_ci, store_bundle
 from tasks.source import build_source, checkout_commit
 
@@ -40,6 +41,7 @@ class Building:
 
     def build(self) -> Manifest | None:
         """Check out exactly the commit, build it, pack it; None where the build is red."""
+        refuse_full_disk("ci")
         file = checkout_commit(self.run, self.application, self.commit)
         self.progress.reached("checkout")
         self.results.append(build_source(self.run, self.application, self.commit))
@@ -47,6 +49,7 @@ class Building:
         if self._is_red():
             self._skip_rest(file)
             return None
+        refuse_full_disk("packing")
         manifest = pack_release(self.run, self.application, self.commit)
         self.progress.reached("bundle")
         self._run_checks(file)

@@ -25,7 +25,9 @@ from flows.schema import prove_schema
 from tasks.anchor import anchor_release
 from tasks.approval import remember_live
 from tasks.incident import block_digest, notify
+from tasks.instances import prepare_release
 from tasks.lease import environment_lease, held_lease
+from tasks.readiness import await_parts, refuse_full_disk
 from tasks.rollout import read_blocked, read_file, record_rollout
 from tasks.settings import choose_settings
 from tasks.superseding import close_superseded
@@ -59,6 +61,7 @@ def cd(application: str, release: str, requester: str = "") -> State[None]:
             return _end(run, application, release, environment.name, overtaken)
         if environment.entry == "direct" and environment.name != "development":
             revision = choose_settings(run, application, environment.name, release)
+            _bring_bytes(run, application, environment.name, revision)
             entered = rollout_direct(run, application, environment.name, revision, environment.name == "test")
             if entered["outcome"] != "completed":
                 return _end(run, application, release, environment.name, entered)
@@ -113,6 +116,7 @@ def _roll_out(
     live = remember_live(run, application, environment, release, round_number)
     if live == release:
         return {"outcome": "completed", "cause": "it was live already"}
+    _bring_bytes(run, application, environment, release)
     first_step, attempt = 0, round_number * 100
     for turn in range(UNCLEAR_ROUNDS_MAX):
         ended = rollout_canary(run, application, environment, release, live, first_step, attempt + turn)
@@ -144,6 +148,14 @@ def _give_up(run: str, application: str, environment: str, release: str, live: s
         record_rollout(run, application, environment, release, "rollout.rolled_back", data)
     block_digest(run, application, release, cause, live, environment)
     return {"outcome": "rolled_back", "cause": cause}
+
+
+def _bring_bytes(run: str, application: str, environment: str, release: str) -> None:
+    """Bring the bytes to every site before a rollout begins: what waits for S3, or has no room, waits or ends here."""
+    refuse_full_disk("the release", application, release)
+    await_parts("cd")
+    for site in open_world().environment(environment).sites:
+        prepare_release(run, application, environment, site.name, release)
 
 
 _STATE_NAMES = {"reject": "Rejected", "refused": "Refused", "rolled_back": "RolledBack", "expired": "Expired"}

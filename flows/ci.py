@@ -18,6 +18,7 @@ from domain.errors import SlipwayError
 from domain.release import short
 from flows.building import Building
 from tasks.ci_report import CiProgress
+from tasks.readiness import await_parts
 from tasks.release import start_cd
 from tasks.superseding import read_newer
 
@@ -69,6 +70,7 @@ def ci(
     try:
         if newer := read_newer(building.run, application, commit):
             return building.end_superseded(newer)
+        await_parts("ci")
         manifest = building.build()
         if manifest is None:
             building.end_red(building.cause)

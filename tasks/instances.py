@@ -10,6 +10,7 @@ from domain.revision import release_of, settings_of
 from domain.service import ServiceSpec
 from tasks.recording import Subject, effect, effect_task, reading_task
 from tasks.settings import clean_text, read_variables
+from tasks.waiting import patiently
 
 PROBE_PAUSE_S = 0.3
 
@@ -36,7 +37,8 @@ def prepare_release(run: str, application: str, environment: str, site: str, rel
     """Bring a release's bytes to a site and install them off-line. Effect: files only; repeating is free."""
     subject = Subject(run, application, environment, site, release)
     with effect(subject, "preparation", "completed"):
-        open_world().target(environment, site).prepare(find_manifest(application, release))
+        manifest = find_manifest(application, release)
+        patiently(f"{site}, for the bytes,", lambda: open_world().target(environment, site).prepare(manifest))
 
 
 @effect_task

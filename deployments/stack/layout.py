@@ -118,6 +118,7 @@ def make_installation(settings: Settings) -> Installation:
         postgres_bin=runnable_binaries(users.database, copy_to=state / "runtime" / "postgres"),
         language=settings.language,
         build_variables=settings.build_variables,
+        disk_free_bytes_min=settings.disk_free_bytes_min,
     )
     installation.save()
     read_installation.cache_clear()

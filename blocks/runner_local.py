@@ -51,8 +51,8 @@ class LocalRunner(InstalledBlock):
     address_space_gib: int = Field(default=16, ge=1, description="Most address space of one process.")
     file_gib: int = Field(default=4, ge=1, description="Largest file that a process may write.")
     processes_max: int = Field(default=2048, ge=16, description="Most processes of the build user, when it has one.")
-    disk_gib: int = Field(default=16, ge=1, description="Most that a command may write in all.")
-    disk_free_gib: int = Field(default=1, ge=0, description="What has to stay free on its disk, or it is ended.")
+    disk_gib: float = Field(default=16, gt=0, description="Most that a command may write in all.")
+    disk_free_gib: float = Field(default=1, ge=0, description="What has to stay free on its disk, or it is ended.")
     bubblewrap: str = Field(default=BUBBLEWRAP, description="Program that isolates commands; empty: none.")
     visible: list[str] = Field(default=[], description="Folders that commands may read, besides the system's.")
     registries: list[str] = Field(
@@ -92,7 +92,7 @@ class LocalRunner(InstalledBlock):
                     ports=ports,
                     processes_max=self.processes_max,
                 ),
-                disk=Disk((directory, home), self.disk_gib * GIB, self.disk_free_gib * GIB),
+                disk=Disk((directory, home), int(self.disk_gib * GIB), int(self.disk_free_gib * GIB)),
             )
             with Guarded(order) as guarded:
                 return guarded.wait()

@@ -61,14 +61,20 @@ class Sandbox:
         yield from ("--proc", "/proc", "--dev", "/dev")
         yield from ("--size", str(SHARED_MEMORY_BYTES_MAX), "--tmpfs", "/dev/shm", "--remount-ro", "/dev")
         yield from ("--bind", str(self.tmp), "/tmp", "--bind", str(self.tmp), "/var/tmp")
-        for folder in self.hidden:
-            if any(folder.is_relative_to(place) for place in (*SYSTEM, *self.read_only)) and folder.exists():
-                yield from ("--tmpfs", str(folder))
+        hidden = [str(folder) for folder in self.hidden if folder.exists() and self._is_seen(folder)]
+        for folder in hidden:
+            yield from ("--tmpfs", folder)
         for path, option in self._own():
             yield from (option, str(path), str(path))
         for port, path in self.ports.items():
             yield from ("--bind", str(path), f"{SERVERS}/{port}")
-        yield from ("--remount-ro", "/", "--chdir", str(directory))
+        for folder in (*hidden, "/"):
+            yield from ("--remount-ro", folder)
+        yield from ("--chdir", str(directory))
+
+    def _is_seen(self, folder: Path) -> bool:
+        """Whether a folder lies in something that the command sees, its `/tmp` among it."""
+        return any(folder.is_relative_to(place) for place in (*SYSTEM, "/tmp", "/var/tmp", *self.read_only))
 
     def _own(self) -> Iterator[tuple[Path, str]]:
         """What lies in other folders comes after them; the same path is bound once, writable if at all."""

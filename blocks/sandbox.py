@@ -61,28 +61,30 @@ class Sandbox:
         yield from ("--proc", "/proc", "--dev", "/dev")
         yield from ("--size", str(SHARED_MEMORY_BYTES_MAX), "--tmpfs", "/dev/shm", "--remount-ro", "/dev")
         yield from ("--bind", str(self.tmp), "/tmp", "--bind", str(self.tmp), "/var/tmp")
-        hidden = [str(folder) for folder in self.hidden if folder.exists() and self._is_seen(folder)]
-        for folder in hidden:
-            yield from ("--tmpfs", folder)
-        for path, option in self._own():
-            yield from (option, str(path), str(path))
+        hidden = [folder for folder in self.hidden if folder.exists() and self._is_seen(folder)]
+        places = [*((folder, ("--tmpfs", str(folder))) for folder in hidden), *self._own()]
+        # what lies in another folder comes after it: a hidden one covers what is around it, and own places cover that
+        for _, words in sorted(places, key=lambda place: len(place[0].parts)):
+            yield from words
         for port, path in self.ports.items():
             yield from ("--bind", str(path), f"{SERVERS}/{port}")
         for folder in (*hidden, "/"):
-            yield from ("--remount-ro", folder)
+            yield from ("--remount-ro", str(folder))
         yield from ("--chdir", str(directory))
 
     def _is_seen(self, folder: Path) -> bool:
         """Whether a folder lies in something that the command sees, its `/tmp` among it."""
-        return any(folder.is_relative_to(place) for place in (*SYSTEM, "/tmp", "/var/tmp", *self.read_only))
+        return any(
+            folder.is_relative_to(place) for place in (*SYSTEM, "/tmp", "/var/tmp", *self.read_only, *self.writable)
+        )
 
-    def _own(self) -> Iterator[tuple[Path, str]]:
-        """What lies in other folders comes after them; the same path is bound once, writable if at all."""
+    def _own(self) -> Iterator[tuple[Path, tuple[str, ...]]]:
+        """The same path is bound once, writable if at all; what the system shows anyway is not bound again."""
         options = {path: "--ro-bind" for path in self.read_only} | {path: "--bind" for path in self.writable}
-        seen = [path for path in options if options[path] == "--ro-bind" and _is_in_system(path)]
-        hidden = [path for path in seen if any(path.is_relative_to(folder) for folder in self.hidden)]
-        wanted = options.keys() - (set(seen) - set(hidden))
-        yield from sorted(((path, options[path]) for path in wanted), key=lambda pair: len(pair[0].parts))
+        for path, option in options.items():
+            is_hidden = any(path.is_relative_to(folder) for folder in self.hidden)
+            if option == "--bind" or is_hidden or not _is_in_system(path):
+                yield path, (option, str(path), str(path))
 
     def _entry(self) -> Iterator[str]:
         if not self.ports:

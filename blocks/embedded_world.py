@@ -2,10 +2,9 @@
 
 What must work while Prefect is away (the door's inbox, the ledger, the approvers) is opened from the installation
 alone. What a team may exchange or tune (targets, load balancers, metrics, notifier, store, runner) is a Prefect block
-that an environment names, so that an edit in the UI takes effect with the next run.
+that an environment names; an edit in the UI takes effect once it was accepted on this machine (`blocks/accepted.py`).
 """
 
-import importlib
 from functools import cache, cached_property
 from typing import Any, cast
 
@@ -14,6 +13,7 @@ from prefect.blocks.core import Block
 from pydantic import ValidationError
 
 from blocks import http_probe
+from blocks.accepted import load_accepted
 from blocks.application_settings_postgres import PostgresApplicationSettings
 from blocks.applications_postgres import PostgresApplications
 from blocks.break_glass_files import FOLDER as BREAK_GLASS
@@ -114,7 +114,7 @@ class EmbeddedWorld:
 
     @cached_property
     def applications(self) -> Applications:
-        return PostgresApplications(self._session, self._seal)
+        return PostgresApplications(self._session, lambda: self._seal)
 
     @cached_property
     def settings(self) -> ApplicationSettings:
@@ -256,10 +256,5 @@ class EmbeddedWorld:
 
 @cache
 def _load(reference: str) -> Block:
-    """Load a block document by `type-slug/name`, once in a process: a run sees one state of its settings."""
-    # the classes must be known before a document can be dispatched to one of them
-    importlib.import_module("blocks.register")
-    try:
-        return cast(Block, Block.load(reference))
-    except ValueError as exc:
-        raise ConfigError(f"No Prefect block '{reference}'. Run `slipway up`, which registers it.") from exc
+    """Load a block by `type-slug/name` as it was accepted here, once in a process: a run sees one state of it."""
+    return load_accepted(reference, state=read_installation().state)

@@ -15,6 +15,11 @@ from domain.catalogue import Language
 from domain.errors import ConfigError
 
 STATE_VARIABLE = "SLIPWAY_STATE"
+ROLE_VARIABLE = "SLIPWAY_ROLE"
+WORKERS_FOLDER = "workers"
+"""The folder of the state with what both workers read: all of `GENERAL` that is no code."""
+GENERAL, PRODUCTION = "general", "production"
+"""What a worker's processes are: those that build, and those that may touch production. An operator's are neither."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,20 +109,31 @@ def read_installation(state: Path | None = None) -> Installation:
     return Installation(**value)
 
 
+def process_role() -> str:
+    """What this process is: `GENERAL`, `PRODUCTION`, or empty for an operator's and the door's."""
+    return os.environ.get(ROLE_VARIABLE, "")
+
+
+def credentials_path(state: Path, role: str) -> Path:
+    """The file with the secrets of a role; the operator's (empty) holds all."""
+    folder = state / WORKERS_FOLDER if role == GENERAL else state
+    return folder / (f"credentials.{role}.json" if role else "credentials.json")
+
+
 def read_secret(name: str, *, state: Path | None = None) -> str:
-    """Read one secret of `credentials.json` by its name.
+    """Read one secret by its name, from the file of this process's role.
 
     Raises:
         ConfigError: where the name is unknown; the message never holds a value.
     """
-    folder = state or state_folder()
+    path = credentials_path(state or state_folder(), process_role())
     try:
-        secrets = cast(dict[str, Any], json.loads((folder / "credentials.json").read_text()))
+        secrets = cast(dict[str, Any], json.loads(path.read_text()))
         return str(secrets[name])
     except (FileNotFoundError, PermissionError) as exc:
-        raise ConfigError(f"Cannot read {folder}/credentials.json as this user. Run as its owner.") from exc
+        raise ConfigError(f"Cannot read {path} as this user. Run as its owner, after `slipway up`.") from exc
     except KeyError as exc:
-        raise ConfigError(f"No secret named '{name}' in {folder}/credentials.json. Run `slipway up`.") from exc
+        raise ConfigError(f"No secret named '{name}' in {path}. Run `slipway up`.") from exc
 
 
 def write_private(path: Path, text: str, *, mode: int = 0o600) -> None:

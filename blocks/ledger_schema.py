@@ -7,6 +7,7 @@ applications, approvers, leases).
 
 import psycopg
 
+from blocks.ledger_roles import GENERAL_GRANTS, GENERAL_ROLE_SQL
 from blocks.postgres_session import LEDGER_ROLE
 from blocks.schema_version import apply_steps
 from blocks.settings_schema import SETTINGS_GRANTS, SETTINGS_TABLES
@@ -154,6 +155,17 @@ def install_schema(superuser_url: str) -> None:
     Effect: tables, views, triggers, roles without passwords and grants; running it again changes nothing.
     """
     with psycopg.connect(superuser_url, autocommit=True) as connection, connection.transaction():
-        for part in (_ROLES, _LEDGER, _DESK, SETTINGS_TABLES, USAGE_TABLES, _GRANTS, SETTINGS_GRANTS, USAGE_GRANTS):
+        for part in (
+            _ROLES,
+            GENERAL_ROLE_SQL,
+            _LEDGER,
+            _DESK,
+            SETTINGS_TABLES,
+            USAGE_TABLES,
+            _GRANTS,
+            SETTINGS_GRANTS,
+            USAGE_GRANTS,
+            GENERAL_GRANTS,
+        ):
             connection.execute(part)
         apply_steps(connection, writers=(LEDGER_ROLE,))

@@ -12,13 +12,15 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg.rows import DictRow, dict_row, tuple_row
 
-from blocks.installation import Installation, read_secret
+from blocks.installation import GENERAL, Installation, process_role, read_secret
 from domain.errors import InvariantError, TransientError
 
 IDLE_MAX = 4
 LEDGER_DATABASE = "slipway_ledger"
 LEDGER_ROLE = "slipway"
 LEDGER_SECRET = "postgres_slipway"
+GENERAL_ROLE = "slipway_general"
+GENERAL_SECRET = "postgres_general"
 
 
 class PostgresSession:
@@ -114,11 +116,12 @@ class PostgresSession:
 
 
 def ledger_session(installation: Installation) -> PostgresSession:
-    """Open the database of ledger and desk with the role that may append and read."""
+    """Open the database of ledger and desk with the role that this process has."""
+    role, secret = (GENERAL_ROLE, GENERAL_SECRET) if process_role() == GENERAL else (LEDGER_ROLE, LEDGER_SECRET)
 
     def url() -> str:
-        password = read_secret(LEDGER_SECRET, state=installation.state)
-        return f"postgresql://{LEDGER_ROLE}:{password}@127.0.0.1:{installation.ports['postgres']}/{LEDGER_DATABASE}"
+        password = read_secret(secret, state=installation.state)
+        return f"postgresql://{role}:{password}@127.0.0.1:{installation.ports['postgres']}/{LEDGER_DATABASE}"
 
     return PostgresSession(url)
 

@@ -28,7 +28,7 @@ from tasks.incident import block_digest, notify
 from tasks.instances import prepare_release
 from tasks.lease import environment_lease, held_lease
 from tasks.readiness import await_parts, refuse_full_disk
-from tasks.rollout import read_blocked, read_file, record_rollout
+from tasks.rollout import has_completed, has_verdict, read_blocked, read_file, record_rollout
 from tasks.settings import choose_settings
 from tasks.superseding import close_superseded
 
@@ -63,6 +63,7 @@ def cd(application: str, release: str, requester: str = "") -> State[None]:
             revision = choose_settings(run, application, environment.name, release)
             _bring_bytes(run, application, environment.name, revision)
             entered = rollout_direct(run, application, environment.name, revision, environment.name == "test")
+            entered = _confirm(run, application, environment.name, revision, entered)
             if entered["outcome"] != "completed":
                 return _end(run, application, release, environment.name, entered)
     ended: dict[str, str] = {"outcome": "completed", "cause": ""}
@@ -120,6 +121,7 @@ def _roll_out(
     first_step, attempt = 0, round_number * 100
     for turn in range(UNCLEAR_ROUNDS_MAX):
         ended = rollout_canary(run, application, environment, release, live, first_step, attempt + turn)
+        ended = _confirm(run, application, environment, release, ended)
         if ended["outcome"] != "unclear":
             return ended
         course = ask(
@@ -136,6 +138,15 @@ def _roll_out(
             return _give_up(run, application, environment, release, live, f"{course['outcome']}: {course['reason']}")
         first_step = int(ended["step"]) + (1 if course["outcome"] == "proceed" else 0)
     return _give_up(run, application, environment, release, live, "unclear too often")
+
+
+def _confirm(run: str, application: str, environment: str, release: str, ended: dict[str, str]) -> dict[str, str]:
+    """Believe a rollout where the ledger says the same: a subflow's result is a state, which others can set."""
+    if ended["outcome"] == "completed" and not has_completed(run, application, environment, release):
+        return {"outcome": "failed", "cause": "its rollout says that it is done, and the ledger does not"}
+    if ended["outcome"] == "unclear" and not has_verdict(run, application, environment, release, int(ended["step"])):
+        return {"outcome": "failed", "cause": f"there is no verdict on step {ended['step']} in the ledger"}
+    return ended
 
 
 def _give_up(run: str, application: str, environment: str, release: str, live: str, cause: str) -> dict[str, str]:

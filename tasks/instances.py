@@ -8,6 +8,7 @@ from domain.errors import ConfigError
 from domain.release import Manifest, read_manifest, short
 from domain.revision import release_of, settings_of
 from domain.service import ServiceSpec
+from tasks.authority import require_authority
 from tasks.recording import Subject, effect, effect_task, reading_task
 from tasks.settings import clean_text, read_variables
 from tasks.waiting import patiently
@@ -47,6 +48,7 @@ def start_instances(
 ) -> tuple[str, ...]:
     """Start a release's instances beside those that serve. Effect: processes, never twice. Returns their URLs."""
     world = open_world()
+    require_authority(run, application, environment, release)
     file = read_application_file(application, environment, site, release)
     with effect(Subject(run, application, environment, site, release), "start", "completed", detail=attempt) as outcome:
         spec = ServiceSpec(
@@ -100,6 +102,7 @@ def answers_alive(application: str, environment: str, site: str, release: str) -
 @effect_task
 def stop_instances(run: str, application: str, environment: str, site: str, release: str) -> None:
     """End a release's instances gracefully. Effect: processes; none running is no error."""
+    require_authority(run, application, environment, release, ends=True)
     with effect(Subject(run, application, environment, site, release), "stop", "completed"):
         open_world().target(environment, site).stop(application, release)
 

@@ -4,8 +4,9 @@ from typing import Any
 
 from blocks.world import open_world
 from domain.application import ApplicationFile
-from domain.judgement import Judgement
+from domain.judgement import Judgement, Verdict
 from domain.ledger import Entry
+from domain.revision import release_of, revision_of
 from domain.rollout import (
     BLOCKING_KINDS,
     CLOSING_KINDS,
@@ -16,6 +17,7 @@ from domain.rollout import (
     OpenGate,
     OpenRollout,
     blocked_releases,
+    live_release,
     open_gates,
     open_rollouts,
     previous_release,
@@ -69,6 +71,27 @@ def read_previous(application: str, environment: str, live: str) -> str:
     settled = ledger.entries(kinds=SETTLING_KINDS, application=application, environment=environment)
     blocked = blocked_releases(ledger.entries(kinds=BLOCKING_KINDS, application=application))
     return previous_release(settled, live=live, blocked=frozenset(blocked))
+
+
+@reading_task
+def has_completed(run: str, application: str, environment: str, release: str) -> bool:
+    """Whether the ledger says that this run brought a release wholly to an environment, or that it is there."""
+    entries = open_world().ledger.entries(kinds=SETTLING_KINDS, application=application, environment=environment)
+    mine = [entry for entry in entries if (entry.event.run, revision_of(entry)) == (run, release)]
+    return live_release(entries) == release or any(entry.kind == "rollout.completed" for entry in mine)
+
+
+@reading_task
+def has_verdict(run: str, application: str, environment: str, release: str, step: int) -> bool:
+    """Whether the ledger has an unclear verdict of this run on that step."""
+    found = open_world().ledger.entries(
+        kinds=["verdict.given"],
+        application=application,
+        environment=environment,
+        release=release_of(release),
+        run=run,
+    )
+    return any((entry.data["step"], entry.data["verdict"]) == (step, str(Verdict.UNCLEAR)) for entry in found)
 
 
 @reading_task

@@ -22,6 +22,7 @@ from domain.schema import (
     explain_unreadable,
 )
 from domain.service import Outcome
+from tasks.authority import require_authority
 from tasks.checks import lock_of
 from tasks.instances import find_manifest, read_application_file, service_environment
 from tasks.recording import Subject, effect, effect_task, reading_task
@@ -49,6 +50,7 @@ def apply_migrations(
     and the end of its output.
     """
     world = open_world()
+    require_authority(run, application, environment, release)
     manifest = find_manifest(application, release)
     file = read_application_file(application, environment, site, release)
     world.databases.ensure(application, environment)

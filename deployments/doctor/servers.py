@@ -30,6 +30,7 @@ def look_at_postgresql(case: Case, notes: Notes) -> None:
     for user, secret, database in (
         ("postgres", "postgres_superuser", "postgres"),
         ("slipway", "postgres_slipway", "slipway_ledger"),
+        ("slipway_general", "postgres_general", "slipway_ledger"),
         ("prefect", "postgres_prefect", "prefect"),
     ):
         url = f"postgresql://{user}:{case.secret(secret)}@127.0.0.1:{port}/{database}"

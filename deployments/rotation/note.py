@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from blocks.installation import write_private
 from blocks.seal import NEXT
-from deployments.stack.credentials import RECIPES
+from deployments.stack.credentials import RECIPES, write_role_files
 from domain.errors import RefusedError
 
 FILE = "rotation.json"
@@ -90,3 +90,4 @@ def read_values(state: Path) -> dict[str, str]:
 
 def _write_values(state: Path, values: dict[str, str]) -> None:
     write_private(state / "credentials.json", json.dumps(values, indent=2))
+    write_role_files(state, values)

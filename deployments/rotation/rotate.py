@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from blocks.postgres_roles import ensure_role, find_login_problem
+from blocks.postgres_session import GENERAL_ROLE
 from blocks.resealing import reseal_blocks, reseal_desk
 from blocks.seal import SEAL_SECRET
 from blocks.settings_seal import key_name
@@ -146,6 +147,9 @@ _ONE_BY_ONE: dict[str, Rotation] = {
     ),
     "ledger-database": Rotation(
         ("postgres_slipway",), _change_role("slipway", "postgres_slipway"), "the password of ledger and desk"
+    ),
+    "general-database": Rotation(
+        ("postgres_general",), _change_role(GENERAL_ROLE, "postgres_general"), "the general worker's way to the ledger"
     ),
     "postgres-superuser": Rotation(
         ("postgres_superuser",), _change_role("postgres", "postgres_superuser"), "PostgreSQL's superuser"

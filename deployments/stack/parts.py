@@ -9,19 +9,20 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 from blocks import anchors_s3
 from blocks.identity import can_run, give
-from blocks.installation import Installation, write_private
+from blocks.installation import GENERAL, PRODUCTION, ROLE_VARIABLE, Installation, write_private
 from blocks.postgres_server import PostgresServer
 from blocks.seaweed import SECURITY_FILE, Identity, ensure_configuration, server_flags, write_identities
 from blocks.supervisor import Program
 from blocks.verified import hash_file
 from deployments.stack.client import client_environment
 from deployments.stack.code import steps_folder, workers_hash
+from deployments.stack.confined import confined
 from deployments.stack.probes import POOL, PRODUCTION_POOL
 from deployments.stack.settings import Settings
 from deployments.stack.traefik import static_configuration, traefik_folder
@@ -176,11 +177,19 @@ def workers(kit: Kit) -> tuple[Program, Program]:
 
 
 def general_worker(kit: Kit) -> Program:
-    """The worker that runs `ci`: other people's commits come near it, so it has a home and credentials of its own."""
-    home = kit.installation.state / "prefect-general"
-    home.mkdir(exist_ok=True)
-    storage = {"PREFECT_HOME": str(home), "PREFECT_RESULTS_LOCAL_STORAGE_PATH": str(home / "storage")}
-    return _worker(kit, "worker", POOL, home, {**flow_environment(kit), **storage})
+    """The worker that runs `ci`: other people's commits come near it, so it sees, and is given, what building takes."""
+    state = kit.installation.state
+    home = state / "prefect-general"
+    for folder in (home, home / "tmp"):
+        folder.mkdir(exist_ok=True)
+    own = {
+        ROLE_VARIABLE: GENERAL,
+        "PREFECT_HOME": str(home),
+        "PREFECT_RESULTS_LOCAL_STORAGE_PATH": str(home / "storage"),
+        "TMPDIR": str(home / "tmp"),
+    }
+    program = _worker(kit, "worker", POOL, home, {**flow_environment(kit), **own})
+    return replace(program, command=confined(program.command, state=state, sockets=kit.installation.sockets))
 
 
 def production_worker(kit: Kit) -> Program:
@@ -189,7 +198,8 @@ def production_worker(kit: Kit) -> Program:
     It takes over runs that wait in the general pool since an earlier version, which had only that one.
     """
     home = kit.installation.state / "prefect"
-    return _worker(kit, "worker-production", PRODUCTION_POOL, home, flow_environment(kit), "--inherits", POOL)
+    environment = {**flow_environment(kit), ROLE_VARIABLE: PRODUCTION}
+    return _worker(kit, "worker-production", PRODUCTION_POOL, home, environment, "--inherits", POOL)
 
 
 def _worker(kit: Kit, name: str, pool: str, home: Path, environment: Mapping[str, str], *words: str) -> Program:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from blocks.installation import write_private
+from blocks.installation import WORKERS_FOLDER, write_private
 from blocks.supervisor import Supervisor, tail_file
 from deployments.stack.client import use_prefect
 from deployments.stack.code import RENDERED_FILE, prune_code
@@ -23,7 +23,7 @@ from deployments.stack.probes import WORKERS, wait_http
 from deployments.stack.progress import Progress
 from domain.errors import InvariantError
 
-RECORD_FILE = "deployed.json"
+RECORD_FILE = f"{WORKERS_FOLDER}/deployed.json"
 PULL_STEP = "prefect.deployments.steps.set_working_directory"
 
 if TYPE_CHECKING:
@@ -115,6 +115,7 @@ def _ensure_pool(client: "SyncPrefectClient", kit: Kit, name: str) -> None:
 
 def _register_blocks(client: "SyncPrefectClient", kit: Kit) -> list[str]:
     """Register block types when our code changed, and make the documents that are missing; others are the team's."""
+    from blocks.accepted import accept_blocks
     from blocks.register import SINGLE_BLOCKS, SITE_BLOCKS
 
     sites = site_names(read_environments(kit.installation.state / "environments"))
@@ -124,10 +125,11 @@ def _register_blocks(client: "SyncPrefectClient", kit: Kit) -> list[str]:
     ]
     known = {block: _document_names(client, block.get_block_type_slug()) for block in (*SITE_BLOCKS, *SINGLE_BLOCKS)}
     missing = [(block, name) for block, name in wanted if name not in known[block]]
+    _accept_what_is_there(client, kit)
     mark = kit.installation.state / "prefect" / "blocks-registered"
     if not missing and mark.exists() and mark.read_text() == kit.code.name:
         return []
-    asyncio.run(_write_blocks(list(known), missing))
+    accept_blocks(kit.installation.state, asyncio.run(_write_blocks(list(known), missing)))
     write_private(mark, kit.code.name)
     return [f"{len(known)} types, {len(missing)} documents made"]
 
@@ -143,11 +145,23 @@ def _document_names(client: "SyncPrefectClient", slug: str) -> set[str]:
         raise
 
 
-async def _write_blocks(types: Sequence[Any], missing: Sequence[tuple[Any, str]]) -> None:
-    """Write types, then documents, through one connection: `Block.save` would register its type each time anew."""
+def _accept_what_is_there(client: "SyncPrefectClient", kit: Kit) -> None:
+    """Take the documents of an installation from before blocks were accepted as they are, once."""
+    from blocks.accepted import FILE, accept_blocks, read_documents
+
+    if not (kit.installation.state / FILE).exists():
+        accept_blocks(kit.installation.state, read_documents(client))
+
+
+async def _write_blocks(types: Sequence[Any], missing: Sequence[tuple[Any, str]]) -> dict[str, dict[str, Any]]:
+    """Write types, then documents, through one connection: `Block.save` would register its type each time anew.
+
+    Returns: the documents that were made, by `type-slug/name`.
+    """
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import BlockDocumentCreate
 
+    made: dict[str, dict[str, Any]] = {}
     async with get_client() as client:
         for block in types:
             await block.aregister_type_and_schema(client=client)
@@ -156,6 +170,8 @@ async def _write_blocks(types: Sequence[Any], missing: Sequence[tuple[Any, str]]
             document = (block(environment=environment, site=site) if site else block())._to_block_document(name=name)
             kept = document.model_dump(include={"name", "block_schema_id", "block_type_id", "data", "is_anonymous"})
             await client.create_block_document(BlockDocumentCreate(**kept))
+            made[f"{block.get_block_type_slug()}/{name}"] = kept["data"]
+    return made
 
 
 def _deploy(client: "SyncPrefectClient", kit: Kit, file: PrefectFile, flows: "dict[str, Flow[..., Any]]") -> list[str]:

@@ -4,8 +4,8 @@
 
 Prefect's open server has one password, and a worker of Prefect's runs what the server tells it: an entrypoint, pull
 steps, a command, variables. So who has the password would have our user. This worker takes all of that from a file that
-only this machine's operator writes (`<state>/deployed.json`). What the server says is only compared: a run that differs
-is refused, with the reason as its state and in the ledger.
+only this machine's operator writes (`<state>/workers/deployed.json`). What the server says is only compared: a run that
+differs is refused, with the reason as its state and in the ledger.
 
 `slipway up` puts this file at `<state>/code/steps/`, where it outlives the copies of the code: only Prefect and the
 standard library here, so that a new copy of our code needs no new worker, and ends no run.
@@ -19,6 +19,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ from prefect.states import Failed
 from prefect.utilities.processutils import command_to_string, setup_signal_handlers_worker
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
-RECORD_FILE = "deployed.json"
+RECORD_FILE = "workers/deployed.json"
 PULL_STEP = "prefect.deployments.steps.set_working_directory"
 REFUSED = "Refused"
 
@@ -120,7 +121,7 @@ def place_of(run: str, *, codes: Path, current: str) -> Path:
         draft.write_text(current)
         draft.replace(note)
     place = codes / (known or current)
-    if not place.is_dir():
+    if place.parent != codes or not place.is_dir():
         raise FileNotFoundError(f"{place}, the code that this run began with, is gone. Start the run anew.")
     return place
 
@@ -180,7 +181,8 @@ class LockedWorker(ProcessWorker):
     async def _inherited(self) -> list[WorkerFlowRunResponse]:
         """Runs that wait in the other pool, because they began when their deployment was there."""
         with suppress(ObjectNotFound):
-            return await self.client.get_scheduled_flow_runs_for_work_pool(self._inherits)
+            before = datetime.now(UTC) + timedelta(seconds=int(self._prefetch_seconds))
+            return await self.client.get_scheduled_flow_runs_for_work_pool(self._inherits, scheduled_before=before)
         return []
 
     async def _submit_run(self, flow_run: FlowRun) -> None:

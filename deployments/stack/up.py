@@ -20,7 +20,7 @@ from blocks.postgres_roles import (
     grant_entry,
 )
 from blocks.postgres_server import PostgresServer, wait_ready
-from blocks.postgres_session import LEDGER_DATABASE, LEDGER_ROLE
+from blocks.postgres_session import GENERAL_ROLE, LEDGER_DATABASE, LEDGER_ROLE
 from blocks.processes import end_all, is_this_server, stack_members
 from blocks.schema_version import find_obstacle
 from blocks.schema_version import read_version as read_schema
@@ -177,7 +177,9 @@ def _prepare_databases(kit: Kit, server: PostgresServer, *, upgrading: bool) -> 
         raise ConfigError(obstacle)
     install_schema(ledger)
     ensure_role(url, LEDGER_ROLE, password=kit.credentials["postgres_slipway"])
-    grant_entry(url, LEDGER_DATABASE, role=LEDGER_ROLE)
+    ensure_role(url, GENERAL_ROLE, password=kit.credentials["postgres_general"])
+    for role in (LEDGER_ROLE, GENERAL_ROLE):
+        grant_entry(url, LEDGER_DATABASE, role=role)
 
 
 def _refuse_other_version(state: Path, *, upgrading: bool) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 from prefect import flow
-from stage import APPLICATION, FILE, Stage
+from stage import APPLICATION, FILE, Stage, approve
 from test_settling import Person, back
 
 from blocks.memory_sources import MemoryCommit, MemoryRepository
@@ -30,6 +30,7 @@ def configure(stage: Stage, *, environment: str = "production", secret: str = ""
 
 
 def canary(revision: str, *, live: str = "", run: str = "run-1") -> dict[str, str]:
+    approve(revision, run=run)
     return rollout_canary(run, APPLICATION, "production", revision, live, 0, 0)
 
 

@@ -86,7 +86,8 @@ def test_a_deployment_of_another_pool_is_refused() -> None:
 def test_before_anything_was_deployed_there_is_no_record(tmp_path: Path) -> None:
     assert read_record(tmp_path) is None
     known = {str(CD): {"name": "cd/cd", "entrypoint": "flows/cd.py:cd", "pool": POOL}}
-    (tmp_path / "deployed.json").write_text(json.dumps({"code": "c0de", "deployments": known}))
+    (tmp_path / "workers").mkdir()
+    (tmp_path / "workers" / "deployed.json").write_text(json.dumps({"code": "c0de", "deployments": known}))
     assert read_record(tmp_path) == RECORD
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from blocks.installation import Installation, Users
+from blocks.installation import Installation, Users, read_secret
 from blocks.postgres_server import packaged_binaries
 from deployments.stack import parts
 from deployments.stack.credentials import ensure_credentials
@@ -17,6 +17,7 @@ from deployments.stack.layout import plan_ports
 from deployments.stack.parts import Kit
 from deployments.stack.settings import read_settings
 from deployments.stack.traefik import static_configuration
+from domain.errors import ConfigError
 
 READ_BACK = """
 from prefect.settings import get_current_settings
@@ -149,3 +150,19 @@ def test_every_log_is_rotated(kit: Kit) -> None:
 def test_nothing_of_the_operators_own_prefect_leaks_in(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_API_KEY", "mine")
     assert "PREFECT_API_KEY" in os.environ and "PREFECT_API_KEY" not in parts.flow_environment(kit)
+
+
+def test_each_worker_reads_the_secrets_of_its_role_and_no_other(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    general, production = (worker.environment["SLIPWAY_ROLE"] for worker in parts.workers(kit))
+    monkeypatch.setenv("SLIPWAY_ROLE", general)
+    assert read_secret("postgres_general", state=kit.installation.state) == kit.credentials["postgres_general"]
+    for name in ("postgres_slipway", "postgres_superuser", "seal_key", "settings_key_production"):
+        with pytest.raises(ConfigError, match=r"credentials\.general\.json"):
+            read_secret(name, state=kit.installation.state)
+    monkeypatch.setenv("SLIPWAY_ROLE", production)
+    assert read_secret("seal_key", state=kit.installation.state) == kit.credentials["seal_key"]
+    for name in ("postgres_prefect", "prefect_encryption_key"):
+        with pytest.raises(ConfigError, match=r"credentials\.production\.json"):
+            read_secret(name, state=kit.installation.state)
+    files = list(kit.installation.state.rglob("credentials*.json"))
+    assert len(files) == 3 and all(path.stat().st_mode & 0o077 == 0 for path in files)

@@ -164,7 +164,8 @@ class EmbeddedWorld:
 
     @property
     def disk(self) -> Disk:
-        return LocalDisk(self.installation.state, self.installation.disk_free_bytes_min)
+        # a folder in it: the general worker's own view of the state folder itself lies in memory
+        return LocalDisk(self.installation.folder("work"), self.installation.disk_free_bytes_min)
 
     @property
     def prober(self) -> Prober:

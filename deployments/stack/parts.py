@@ -4,6 +4,7 @@ One function for each part. Nothing is started here; `up.py` decides in which or
 """
 
 import fnmatch
+import hashlib
 import json
 import os
 import shutil
@@ -188,6 +189,9 @@ def general_worker(kit: Kit) -> Program:
         "PREFECT_RESULTS_LOCAL_STORAGE_PATH": str(home / "storage"),
         "TMPDIR": str(home / "tmp"),
     }
+    # its view has the file that was there when it started
+    facts = state / "installation.json"
+    own["SLIPWAY_INSTALLED"] = hashlib.sha256(facts.read_bytes()).hexdigest()[:16] if facts.exists() else ""
     program = _worker(kit, "worker", POOL, home, {**flow_environment(kit), **own})
     return replace(program, command=confined(program.command, state=state, sockets=kit.installation.sockets))
 

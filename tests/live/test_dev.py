@@ -28,8 +28,10 @@ def checkout(stack: RunningStack) -> Path:
 @pytest.fixture
 def dev(stack: RunningStack, checkout: Path) -> Generator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "deployments.cli", "dev", "--folder", str(checkout)]
-    log = (checkout.parent / "dev.log").open("w")
-    with subprocess.Popen(command, cwd=stack.home, env=stack.environ, stdout=log, stderr=log, text=True) as process:
+    with (
+        (checkout.parent / "dev.log").open("w") as log,
+        subprocess.Popen(command, cwd=stack.home, env=stack.environ, stdout=log, stderr=log, text=True) as process,
+    ):
         yield process
         if process.poll() is None:
             process.kill()

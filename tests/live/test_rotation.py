@@ -121,6 +121,19 @@ def _assert_only_new_ones_work(stack: RunningStack, before: dict[str, str], afte
         Seal(before["seal_key"]).open(sealed)
 
 
+def test_the_password_of_an_applications_database_is_another_one_and_its_instances_answer(
+    stack: RunningStack, journey: Journey
+) -> None:
+    password = stack.state / "credentials.d" / f"database-{NAME}_test"
+    before, port = password.read_text(), stack.installation.ports["entry-test-main"]
+    done = stack.slipway("rotate", "database", NAME, "test")
+    assert done.returncode == 0 and "instances of test/main" in done.stdout, done.stdout + done.stderr
+    assert _enters(stack, f"{NAME}_test", password.read_text(), f"{NAME}_test")
+    assert not _enters(stack, f"{NAME}_test", before, f"{NAME}_test")
+    page = httpx.get(f"http://127.0.0.1:{port}/", headers={"Host": f"{NAME}.localhost"}, trust_env=False)
+    assert page.status_code == 200 and journey.world.leases.held() == []
+
+
 def test_a_webhook_secret_has_two_values_until_the_forge_has_the_new_one(
     stack: RunningStack, journey: Journey, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,6 +40,7 @@ from domain.ports import (
     Balancer,
     BreakGlass,
     Clock,
+    CommitStatuses,
     Databases,
     Disk,
     FlowRuns,
@@ -122,6 +123,12 @@ class EmbeddedWorld:
         return PostgresApplicationSettings(
             self._session, lambda environment: open_settings_seal(environment, state=state)
         )
+
+    @cached_property
+    def commit_statuses(self) -> CommitStatuses:
+        from blocks.commit_statuses_http import HttpCommitStatuses
+
+        return HttpCommitStatuses()
 
     @cached_property
     def reviews(self) -> Reviews:

@@ -18,6 +18,7 @@ from blocks.memory_applications import MemoryApplications
 from blocks.memory_approvers import MemoryApprovers
 from blocks.memory_balancer import MemoryBalancer, MemoryMetrics
 from blocks.memory_break_glass import MemoryBreakGlass
+from blocks.memory_commit_statuses import MemoryCommitStatuses
 from blocks.memory_databases import MemoryDatabases
 from blocks.memory_flow_runs import MemoryFlowRuns
 from blocks.memory_images import MemoryImages
@@ -126,6 +127,7 @@ class MemoryWorld:
     break_glass: MemoryBreakGlass = field(default_factory=MemoryBreakGlass)
     applications: MemoryApplications = field(default_factory=MemoryApplications)
     settings: MemoryApplicationSettings = field(default_factory=MemoryApplicationSettings)
+    commit_statuses: MemoryCommitStatuses = field(default_factory=MemoryCommitStatuses)
     reviews: MemoryReviews = field(default_factory=MemoryReviews)
     inbox: MemoryInbox = field(default_factory=MemoryInbox)
     approvers: MemoryApprovers = field(default_factory=lambda: MemoryApprovers(lambda: datetime.now(UTC)))

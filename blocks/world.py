@@ -17,6 +17,7 @@ from domain.ports import (
     Balancer,
     BreakGlass,
     Clock,
+    CommitStatuses,
     Databases,
     Disk,
     FlowRuns,
@@ -55,6 +56,8 @@ class World(Protocol):
     def applications(self) -> Applications: ...
     @property
     def settings(self) -> ApplicationSettings: ...
+    @property
+    def commit_statuses(self) -> CommitStatuses: ...
     @property
     def reviews(self) -> Reviews: ...
     @property

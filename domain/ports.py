@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from domain.anchor import Anchor
 from domain.break_glass import Mark
+from domain.commit_status import CommitStatus
 from domain.delivery import Commit, Ignored, Push
 from domain.isolation import Isolation
 from domain.ledger import Entry, Event, Link
@@ -487,6 +488,14 @@ class Target(Protocol):
 
     def log_tail(self, application: str, release: str, *, lines: int = 40) -> str:
         """The last lines that its instances wrote."""
+        ...
+
+
+class CommitStatuses(Protocol):
+    """What a forge shows beside its commits."""
+
+    def send(self, application: Application, access: ForgeAccess, commit: str, status: CommitStatus) -> None:
+        """Set one status; the same again is no error. Raises: ConfigError where the forge refuses it."""
         ...
 
 

@@ -12,6 +12,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from blocks.world import open_world
+from domain.commit_status import status_of_end
 from domain.release import short
 from domain.revision import name_revision
 from domain.rollout import refuse_blocked
@@ -24,6 +25,7 @@ from flows.rollout_direct import rollout_direct
 from flows.schema import prove_schema
 from tasks.anchor import anchor_release
 from tasks.approval import remember_live
+from tasks.commit_status import tell_release
 from tasks.incident import block_digest, notify
 from tasks.instances import prepare_release
 from tasks.lease import environment_lease, held_lease
@@ -62,10 +64,12 @@ def cd(application: str, release: str, requester: str = "") -> State[None]:
         if environment.entry == "direct" and environment.name != "development":
             revision = choose_settings(run, application, environment.name, release)
             _bring_bytes(run, application, environment.name, revision)
+            tell_release(run, application, release, environment.name, "pending", "being proven")
             entered = rollout_direct(run, application, environment.name, revision, environment.name == "test")
             entered = _confirm(run, application, environment.name, revision, entered)
             if entered["outcome"] != "completed":
                 return _end(run, application, release, environment.name, entered)
+            tell_release(run, application, release, environment.name, "success", "proven")
     ended: dict[str, str] = {"outcome": "completed", "cause": ""}
     for environment in open_world().environments():
         if environment.entry == "canary":
@@ -90,6 +94,7 @@ def _enter_production(run: str, application: str, environment: str, release: str
         if problem:
             return {"outcome": "failed", "cause": problem}
         if place.approval:
+            tell_release(run, application, release, environment, "pending", "waits for approval")
             verdict = ask(
                 run=run,
                 application=application,
@@ -118,6 +123,7 @@ def _roll_out(
     if live == release:
         return {"outcome": "completed", "cause": "it was live already"}
     _bring_bytes(run, application, environment, release)
+    tell_release(run, application, release, environment, "pending", "rolling out")
     first_step, attempt = 0, round_number * 100
     for turn in range(UNCLEAR_ROUNDS_MAX):
         ended = rollout_canary(run, application, environment, release, live, first_step, attempt + turn)
@@ -175,6 +181,8 @@ _STATE_NAMES = {"reject": "Rejected", "refused": "Refused", "rolled_back": "Roll
 def _end(run: str, application: str, release: str, environment: str, ended: dict[str, str]) -> State[None]:
     """Close the run: its outcome in the ledger, its name and cause on the run's first screen."""
     outcome, cause = ended["outcome"], ended["cause"]
+    said = "live" if outcome == "completed" else f"{outcome.replace('_', ' ')}: {cause}"[:300].partition("\n")[0]
+    tell_release(run, application, release, environment, status_of_end(outcome), said)
     if outcome == "completed":
         record_rollout(run, application, "", release, "cd.completed", {"cause": cause})
         anchor_release(run, outcome)

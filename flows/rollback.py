@@ -19,6 +19,7 @@ from flows.restoring import restore_release
 from flows.schema import refuse_unreadable
 from tasks.anchor import anchor_release
 from tasks.approval import authorise, read_live
+from tasks.commit_status import tell_release
 from tasks.incident import block_digest, notify
 from tasks.lease import environment_lease, held_lease, interrupt_holder
 from tasks.rollout import list_open_rollouts, read_blocked, read_previous, record_rollout
@@ -76,6 +77,8 @@ def rollback(
         block_digest(run, application, bad, reason, to, environment)
     values = {"release": short(to), "bad": short(bad) or "–", "actor": administrator, "reason": reason}
     notify(run, application, environment, to, "rollback.done", {**values, "verified": verified})
+    if bad:
+        tell_release(run, application, bad, environment, "failure", f"rolled back by {administrator}")
     anchor_release(run, kind)
     if problem:
         raise InvariantError(

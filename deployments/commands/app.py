@@ -131,10 +131,10 @@ def keep_forge_token(
     url: Annotated[str, typer.Option(help="The forge's API; else github.com's, or /api/v1 beside the Git URL.")] = "",
     remove: Annotated[bool, typer.Option("--remove", help="Forget the token.")] = False,
 ) -> None:
-    """Give Slipway a token of the application's forge, to say on the approval form whether commits were reviewed.
+    """Give Slipway a token of the application's forge: for commit statuses, and to say whether commits were reviewed.
 
-    The right to read the repository and its pull requests is enough. The token is asked for, or read from a pipe; it
-    rests sealed. Without one the form says "unknown".
+    It takes the right to read the repository and its pull requests, and to write commit statuses. The token is asked
+    for, or read from a pipe; it rests sealed. Without one the form says "unknown", and no status is sent.
     """
     world = open_world()
     application = world.applications.get(name)

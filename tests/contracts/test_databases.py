@@ -238,3 +238,15 @@ def test_a_statement_whose_client_was_killed_does_not_work_on(real: PostgresData
     with psycopg.connect(real.url("desk", "killed")) as connection:
         left = connection.execute("SELECT count(*) FROM pg_stat_activity WHERE usename = 'desk_killed_migrate'")
         assert left.fetchone() == (0,)
+
+
+def test_what_is_migrated_in_template1_is_in_every_database_that_a_check_makes(real: PostgresDatabases, open_tmp: Path):
+    with real.throwaway(open_tmp / "pg") as url:
+        template = urlparse(url)._replace(path="/template1").geturl()
+        with psycopg.connect(template) as connection:
+            connection.execute("CREATE TABLE migrated (a int)")
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("CREATE DATABASE made_by_a_check")
+        with psycopg.connect(urlparse(url)._replace(path="/made_by_a_check").geturl()) as connection:
+            connection.execute("INSERT INTO migrated VALUES (1)")
+            connection.execute("ALTER TABLE migrated ADD COLUMN b int")

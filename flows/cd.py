@@ -108,7 +108,7 @@ def _enter_production(run: str, application: str, environment: str, release: str
                 return {"outcome": "superseded", "cause": verdict["reason"]}
             if verdict["outcome"] != "approve":
                 return {"outcome": verdict["outcome"], "cause": f"{verdict['approver']}: {verdict['reason']}"}
-            revision = name_revision(release, int(verdict["settings"]))
+            revision = name_revision(release, int(verdict.get("settings", "0")))
         ended = _roll_out(run, application, environment, revision, round_number, limits.unclear_limit_s)
         if ended["outcome"] != "drifted":
             return ended

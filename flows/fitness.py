@@ -10,7 +10,7 @@ from domain.settings import explain_missing
 from flows.schema import explain_unfit_schema
 from tasks.approval import read_live
 from tasks.instances import prepare_release
-from tasks.rollout import read_file, record_rollout
+from tasks.rollout import has_begun, read_file, record_rollout
 from tasks.settings import read_blocked_settings, read_settings
 
 
@@ -21,6 +21,8 @@ def refuse_unfit(run: str, application: str, release: str) -> None:
         failed before, or where the release and the live one don't declare that they can share its schema; written down
         as `cd.refused`, with what to do.
     """
+    if has_begun(run, application):
+        return  # asked once: what is under way is not ended because somebody changes a setting meanwhile
     places = [place for place in open_world().environments() if place.name != "development"]
     first = places[0]
     prepare_release(run, application, first.name, first.primary.name, release)

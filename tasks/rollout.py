@@ -59,6 +59,12 @@ def read_file(application: str, environment: str, site: str, release: str) -> Ap
 
 
 @reading_task
+def has_begun(run: str, application: str) -> bool:
+    """Whether a delivery has begun: a flow that suspends runs again from its top."""
+    return bool(open_world().ledger.entries(kinds=["cd.started"], application=application, run=run, limit=1))
+
+
+@reading_task
 def read_blocked(application: str) -> dict[str, str]:
     """Read which digests of an application are blocked, and why."""
     return blocked_releases(open_world().ledger.entries(kinds=BLOCKING_KINDS, application=application))

@@ -196,6 +196,11 @@ class ApplicationFile(_Part):
     rollout: RolloutPart = RolloutPart()
     objectives: ObjectivesPart = ObjectivesPart()
 
+    def names_with_network(self) -> tuple[str, ...]:
+        """What asks for the machine's network: `build`, and checks by name."""
+        build = ("build",) if self.build.network and self.build.commands else ()
+        return (*build, *(check.name for check in self.check if check.network))
+
     @model_validator(mode="after")
     def _check_names_differ(self) -> "ApplicationFile":
         names = [check.name for check in self.check]

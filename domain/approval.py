@@ -50,7 +50,8 @@ class Shown:
     `requesters` are all names of who pushed or wrote what is between `live` and `commit`; `is_push_signed` says that
     the `requester` was authenticated by the forge. `configuration_hash` covers the whole of the rendered configuration,
     of which `configuration` is the difference. `settings_version` is the version of the environment's settings that
-    would go live, `secrets` its secrets as `NAME@version`. `is_unrelated` says that what is live is not in the commit's
+    would go live, `secrets` its secrets as `NAME@version`. `isolation` says what the machine that built and checked the
+    release could not isolate. `is_unrelated` says that what is live is not in the commit's
     history.
     """
 
@@ -71,6 +72,7 @@ class Shown:
     is_push_signed: bool = False
     configuration_hash: str = ""
     is_unrelated: bool = False
+    isolation: str = ""
 
     def __setstate__(self, state: list[Any]) -> None:
         restore_fact(self, state)
@@ -160,6 +162,8 @@ def explain_request(
         parts.append(say("approval.unrelated", language=language))
     parts.append(_differences(shown, language=language))
     parts.append(_proofs(shown.evidence, language=language))
+    if shown.isolation:
+        parts.append(f"> ⚠️ {shown.isolation}")
     if report_url:
         parts.append(f"[{say('approval.report', language=language)}]({report_url})")
     parts.append(say("approval.consequences", language=language, environment=shown.environment, deadline=deadline))

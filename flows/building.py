@@ -36,6 +36,7 @@ class Building:
     delivery: str
     progress: CiProgress
     results: list[CheckResult] = field(default_factory=list[CheckResult])
+    shared_network: tuple[str, ...] = ()
 
     def begin(self) -> None:
         """Say in the ledger that this run began, and why."""
@@ -46,6 +47,7 @@ class Building:
         """Check out exactly the commit, build it, pack it; None where the build is red."""
         refuse_full_disk("ci")
         file = checkout_commit(self.run, self.application, self.commit)
+        self.shared_network = file.names_with_network()
         self.progress.reached("checkout")
         self.results.append(build_source(self.run, self.application, self.commit))
         self.progress.reached("build")
@@ -133,6 +135,7 @@ class Building:
             release=release,
             requester=self.requester,
             attempt=self.attempt,
+            shared_network=self.shared_network,
         )
 
     def _record(self, kind: str, release: str = "", **data: object) -> None:

@@ -15,6 +15,7 @@ from domain.approval import Difference, Evidence, Shown, compare_configuration, 
 from domain.canonical import digest_of
 from domain.catalogue import say
 from domain.delivery import Commit
+from domain.isolation import explain_isolation, read_isolation
 from domain.ledger import Entry
 from domain.people import names_of
 from domain.pushes import PUSH_KINDS, last_pusher, pushers_of
@@ -118,9 +119,16 @@ def look_at_request(run: str, application: str, environment: str, release: str) 
         configuration_hash=digest_of({"file": files[1], "settings": dict(settings.config)}),
         settings_version=settings.version,
         secrets=settings.references,
+        isolation=_isolation_shown(application, release),
         is_unrelated=base not in (None, manifest.commit)
         and not world.sources.is_ancestor(application, str(base), manifest.commit),
     )
+
+
+def _isolation_shown(application: str, release: str) -> str:
+    """What could not be isolated when the release was built; empty where all was, or nobody had asked yet."""
+    known = _find_pinned(application, release).data.get("isolation")
+    return explain_isolation(read_isolation(known), language=open_world().language) if known else ""
 
 
 def _find_pinned(application: str, release: str) -> Entry:

@@ -1,6 +1,7 @@
 """What people see of a run of `ci` in the Prefect UI: a bar that moves while it runs, and one report at its end."""
 
 import re
+from collections.abc import Sequence
 from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
@@ -8,6 +9,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from blocks.world import open_world
 from domain.catalogue import say
 from domain.check import CheckResult, explain_build
+from domain.isolation import explain_isolation
 from domain.release import short
 from tasks.report import publish_report
 
@@ -40,6 +42,15 @@ class CiProgress:
         self._artifact = UUID(str(made))
 
 
+def _isolation_notes(shared_network: Sequence[str]) -> list[str]:
+    """What this machine, or the application's own wish, left without isolation."""
+    world = open_world()
+    missing = explain_isolation(world.runner.isolation(), language=world.language)
+    shared = ", ".join(shared_network)
+    asked = say("isolation.shared_network", language=world.language, names=shared) if shared else ""
+    return [note for note in (missing, asked) if note]
+
+
 def show_report(
     application: str,
     commit: str,
@@ -49,6 +60,7 @@ def show_report(
     release: str = "",
     requester: str = "",
     attempt: int = 1,
+    shared_network: Sequence[str] = (),
 ) -> str:
     """Publish the report as the artifact `ci-<application>`; its id. The newest run's is on top."""
     language = open_world().language
@@ -59,6 +71,7 @@ def show_report(
         cause=cause,
         release=release,
         requester=requester,
+        notes=_isolation_notes(shared_network),
         language=language,
     )
     description = say("ci.report_description", language=language, commit=f"{short(commit)} ({attempt})")

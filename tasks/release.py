@@ -158,6 +158,7 @@ def pin_release(
         "commits": [_as_json(commit) for commit in _commits(application, manifest.commit, before)],
         "migrations": list(manifest.migrations),
         "checks": checks,
+        "isolation": world.runner.isolation().as_dict(),
     }
     actor = requester or "slipway"
     key = f"release:{application}:{digest}"

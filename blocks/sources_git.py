@@ -18,12 +18,14 @@ from typing import IO
 from pydantic import Field
 
 from blocks.client_settings import passed_variables
-from blocks.confinement import place_links, write_new_file
+from blocks.confinement import inside, place_links, write_new_file
 from blocks.installed_block import InstalledBlock
 from domain.delivery import Commit, split_person
 from domain.errors import ConfigError, InvariantError, TransientError
 
 PROTOCOLS = ("https", "http", "ssh", "git", "file")
+# what HFS+ leaves out when it compares names. Source: git, utf8.c, next_hfs_char
+_UNSEEN = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
 _CONTROL = re.compile(r"[\x01-\x1f\x7f]")
 _BETWEEN = "\x1e"
 _TRAILERS = ("Co-authored-by", "Reviewed-by")
@@ -49,11 +51,12 @@ _HARDENED = {
 
 @dataclass(frozen=True, slots=True)
 class TreeEntry:
-    """One line of `git ls-tree`: mode, type, object, path."""
+    """One line of `git ls-tree`: mode, type, object, size, path."""
 
     mode: str
     object: str
     path: str
+    size_bytes: int = 0
 
 
 class GitSources(InstalledBlock):
@@ -64,6 +67,7 @@ class GitSources(InstalledBlock):
 
     fetch_limit_s: int = Field(default=300, ge=1, description="Longest time to bring a mirror up to date.")
     files_max: int = Field(default=200_000, ge=1, description="Most files that a commit may have.")
+    bytes_max: int = Field(default=4 * 1024**3, ge=1, description="Most bytes that the files of a commit may have.")
 
     def fetch(self, application: str, url: str) -> None:
         """Bring the mirror up to date, one fetch of an application at a time.
@@ -151,7 +155,7 @@ class GitSources(InstalledBlock):
         with self._objects(mirror) as read:
             for entry in entries:
                 if entry.mode == "160000":
-                    (directory / entry.path).mkdir(parents=True, exist_ok=True)
+                    inside(directory, entry.path).mkdir(parents=True, exist_ok=True)
                     continue
                 content = read(entry.object)
                 if entry.mode == "120000":
@@ -161,16 +165,40 @@ class GitSources(InstalledBlock):
         place_links(directory, links)
 
     def _tree(self, mirror: Path, commit: str) -> list[TreeEntry]:
-        done = self._git(mirror, "ls-tree", "-r", "-z", "--full-tree", commit)
-        if done.returncode != 0:
-            raise ConfigError(f"git could not read commit {commit[:12]}: {_last_words(done)}.")
-        entries = [_read_entry(line) for line in done.stdout.split(b"\0") if line]
-        if len(entries) > self.files_max:
-            raise ConfigError(
-                f"Commit {commit[:12]} has {len(entries)} files; at most {self.files_max} are taken. "
-                "Raise files_max in the block slipway-git-sources/main."
-            )
+        """List a commit's files, no further than the limits: a few trees in one another can name billions."""
+        entries: list[TreeEntry] = []
+        size_bytes = 0
+        for line in self._tree_lines(mirror, commit):
+            entries.append(_read_entry(line))
+            size_bytes += entries[-1].size_bytes
+            if len(entries) > self.files_max or size_bytes > self.bytes_max:
+                raise ConfigError(
+                    f"Commit {commit[:12]} has more than {self.files_max} files or {self.bytes_max} bytes: there "
+                    f"are {len(entries)} files and {size_bytes} bytes up to '{entries[-1].path[:100]}'. Shrink it, or "
+                    "raise files_max or bytes_max in the block slipway-git-sources/main."
+                )
         return entries
+
+    def _tree_lines(self, mirror: Path, commit: str) -> Iterator[bytes]:
+        process = subprocess.Popen(
+            [*self._command(mirror), "ls-tree", "-r", "-l", "-z", "--full-tree", commit],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=self._environment(),
+        )
+        assert process.stdout is not None
+        try:
+            rest = b""
+            while piece := process.stdout.read(1 << 16):
+                *lines, rest = (rest + piece).split(b"\0")
+                yield from lines
+            if process.wait() != 0 or rest:
+                raise ConfigError(f"git could not read commit {commit[:12]}. Push it again, or delete the mirror.")
+        finally:
+            process.kill()
+            process.stdout.close()
+            process.wait()
 
     @contextmanager
     def _objects(self, mirror: Path) -> Generator["_ObjectReader"]:
@@ -326,14 +354,20 @@ class _ObjectReader:
 
 def _read_entry(line: bytes) -> TreeEntry:
     facts, _, path = line.partition(b"\t")
-    mode, _, object = facts.decode().split(" ")
+    mode, _, object, size = facts.decode().split()
     try:
         text = path.decode()
     except UnicodeDecodeError as exc:
         raise ConfigError(f"File name {path!r} is not UTF-8. Rename it.") from exc
-    if ".git" in (part.lower() for part in PurePosixPath(text).parts):
+    if any(_is_git_folder(part) for part in PurePosixPath(text).parts):
         raise ConfigError(f"The commit holds '{text[:200]}', a path inside a .git folder. Remove it.")
-    return TreeEntry(mode=mode, object=object, path=text)
+    return TreeEntry(mode=mode, object=object, path=text, size_bytes=int(size) if size.isdigit() else 0)
+
+
+def _is_git_folder(name: str) -> bool:
+    """Whether some file system takes a name for `.git`: any case, NTFS's short name and streams, HFS+'s hidden signs."""
+    plain = _UNSEEN.sub("", name).lower().partition(":")[0].rstrip(" .")
+    return plain in (".git", "git~1")
 
 
 def _remove_stale_locks(mirror: Path) -> None:

@@ -250,3 +250,12 @@ def test_what_is_migrated_in_template1_is_in_every_database_that_a_check_makes(r
         with psycopg.connect(urlparse(url)._replace(path="/made_by_a_check").geturl()) as connection:
             connection.execute("INSERT INTO migrated VALUES (1)")
             connection.execute("ALTER TABLE migrated ADD COLUMN b int")
+
+
+def test_a_check_s_role_may_make_databases_and_cannot_start_programs(real: PostgresDatabases, open_tmp: Path):
+    with real.throwaway(open_tmp / "pg") as url, psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE another")
+        connection.execute("CREATE EXTENSION pg_trgm")
+        for attempt in ("COPY (SELECT 1) TO PROGRAM 'id'", "SELECT pg_read_file('/etc/passwd')"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(attempt)

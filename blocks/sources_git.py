@@ -365,7 +365,7 @@ def _read_entry(line: bytes) -> TreeEntry:
 
 
 def _is_git_folder(name: str) -> bool:
-    """Whether some file system takes a name for `.git`: any case, NTFS's short name and streams, signs unseen by HFS+."""
+    """Whether some file system takes a name for `.git`: any case, NTFS's short name and streams, signs HFS+ skips."""
     plain = _UNSEEN.sub("", name).lower().partition(":")[0].rstrip(" .")
     return plain in (".git", "git~1")
 

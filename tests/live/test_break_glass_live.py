@@ -9,6 +9,7 @@ import pytest
 from journey import NAME, Journey, Visitors, until
 from running_stack import RunningStack
 
+from blocks.target_local import LocalTarget
 from domain.ledger import verify_chain
 from domain.release import short
 from domain.rollout import SETTLING_KINDS, live_release
@@ -106,7 +107,7 @@ def test_instances_that_are_gone_are_started_as_they_were_without_a_database(
     with Visitors(journey.stack.installation.ports["entry-production-alpha"]).visiting():
         assert journey.wait_end(journey.approve(fourth))["type"] == "COMPLETED"
     for site in ("alpha", "beta"):
-        journey.world.target("production", site).stop(NAME, old)
+        LocalTarget(environment="production", site=site, state=str(journey.stack.state)).stop(NAME, old)
     journey.stack.supervisor.stop("postgres")
     code, said = go_back(journey)
     assert code == 0, said

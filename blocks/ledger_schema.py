@@ -56,7 +56,7 @@ CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON ledger.event
 
 CREATE OR REPLACE VIEW ledger.live AS
     SELECT DISTINCT ON (application, environment, site)
-        application, environment, site, release, at AS since, actor, run
+        application, environment, site, release, at AS since, actor, run, data ->> 'settings' AS settings
     FROM ledger.event WHERE kind = 'site.switched'
     ORDER BY application, environment, site, seq DESC;
 CREATE OR REPLACE VIEW ledger.story AS
@@ -68,9 +68,10 @@ CREATE OR REPLACE VIEW ledger.decision AS
     WHERE kind IN ('approval.granted', 'approval.rejected', 'approval.refused', 'approval.expired',
                    'rollback.authorised', 'rollback.refused', 'digest.unblocked', 'unblock.refused');
 CREATE OR REPLACE VIEW ledger.blocked AS
-    SELECT application, release, at AS since, actor, data ->> 'reason' AS reason FROM (
-        SELECT DISTINCT ON (application, release) * FROM ledger.event
-        WHERE kind IN ('digest.blocked', 'digest.unblocked') ORDER BY application, release, seq DESC
+    SELECT application, release, at AS since, actor, data ->> 'reason' AS reason, data ->> 'settings' AS settings FROM (
+        SELECT DISTINCT ON (application, release, data ->> 'settings') * FROM ledger.event
+        WHERE kind IN ('digest.blocked', 'digest.unblocked')
+        ORDER BY application, release, data ->> 'settings', seq DESC
     ) newest WHERE kind = 'digest.blocked';
 CREATE OR REPLACE VIEW ledger.incident AS
     SELECT seq AS number, at AS opened_at, application, environment, release, run,

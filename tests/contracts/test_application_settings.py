@@ -8,10 +8,12 @@ import pytest
 from cryptography.fernet import Fernet
 
 from blocks.application_settings_postgres import PostgresApplicationSettings
+from blocks.ledger_postgres import PostgresLedger
 from blocks.memory_application_settings import MemoryApplicationSettings
 from blocks.postgres_session import PostgresSession
 from blocks.seal import Seal
 from domain.errors import ConfigError, InvariantError
+from domain.ledger import Event
 from domain.ports import ApplicationSettings
 
 SECRET = "correct horse battery staple"
@@ -138,3 +140,15 @@ def test_two_at_once_make_two_versions(real: PostgresApplicationSettings):
         thread.join()
     assert len(real.latest("desk", "test").config) == 6
     assert [version.version for version in real.history("desk", "test")] == [6, 5, 4, 3, 2, 1]
+
+
+def test_the_views_tell_settings_apart_and_block_no_release_for_them(ledger_session: PostgresSession, ledger_url: str):
+    ledger = PostgresLedger(ledger_session)
+    place = {"application": "desk", "environment": "production", "release": "a" * 64}
+    ledger.append(Event("site.switched", site="alpha", data={"settings": 3}, **place))
+    ledger.append(Event("digest.blocked", data={"settings": 4, "reason": "slow"}, **place))
+    with psycopg.connect(ledger_url) as connection:
+        assert connection.execute("SELECT release, settings FROM ledger.live").fetchall() == [("a" * 64, "3")]
+        blocked = "SELECT release FROM ledger.blocked WHERE settings IS NULL"
+        assert connection.execute(blocked).fetchall() == []
+        assert connection.execute("SELECT settings, reason FROM ledger.blocked").fetchall() == [("4", "slow")]

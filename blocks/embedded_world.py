@@ -56,6 +56,7 @@ from domain.ports import (
     Reviews,
     Runner,
     RunRecords,
+    Screen,
     Sources,
     Target,
     TrafficMetrics,
@@ -183,6 +184,12 @@ class EmbeddedWorld:
         from blocks.run_records_prefect import PrefectRunRecords
 
         return PrefectRunRecords(self.installation.prefect_ui_url)
+
+    @cached_property
+    def screen(self) -> Screen:
+        from blocks.screen_prefect import PrefectScreen
+
+        return PrefectScreen()
 
     @cached_property
     def sources(self) -> Sources:

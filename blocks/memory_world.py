@@ -30,6 +30,7 @@ from blocks.memory_packages import MemoryPackages
 from blocks.memory_reviews import MemoryReviews
 from blocks.memory_run_records import MemoryRunRecords
 from blocks.memory_runner import MemoryRunner
+from blocks.memory_screen import MemoryScreen
 from blocks.memory_sources import MemorySources
 from blocks.memory_store import MemoryObjectStore
 from blocks.memory_target import MemoryTarget
@@ -138,6 +139,7 @@ class MemoryWorld:
     flow_runs: MemoryFlowRuns = field(default_factory=MemoryFlowRuns)
     run_records: MemoryRunRecords = field(default_factory=MemoryRunRecords)
     disk: MemoryDisk = field(default_factory=MemoryDisk)
+    screen: MemoryScreen = field(default_factory=MemoryScreen)
     store: MemoryObjectStore = field(default_factory=MemoryObjectStore)
     images: MemoryImages = field(default_factory=MemoryImages)
     databases: MemoryDatabases = field(default_factory=MemoryDatabases)

@@ -33,6 +33,7 @@ from domain.ports import (
     Reviews,
     Runner,
     RunRecords,
+    Screen,
     Sources,
     Target,
     TrafficMetrics,
@@ -82,6 +83,8 @@ class World(Protocol):
     def prober(self) -> Prober: ...
     @property
     def run_records(self) -> RunRecords: ...
+    @property
+    def screen(self) -> Screen: ...
     @property
     def store(self) -> ObjectStore: ...
     @property

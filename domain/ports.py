@@ -416,6 +416,18 @@ class RunRecords(Protocol):
         ...
 
 
+class Screen(Protocol):
+    """What people see of the run that this process works on. Keys are lower-case letters, digits and dashes."""
+
+    def progress(self, key: str, *, percent: float, description: str) -> None:
+        """Move a bar. Returns at once and never fails: a bar that can't be shown holds nobody up."""
+        ...
+
+    def report(self, key: str, *, markdown: str, description: str) -> str:
+        """Publish a text under a key; returns its id. Raises: TransientError where it can't be shown now."""
+        ...
+
+
 class ObjectStore(Protocol):
     """Blobs by key, verified by SHA-256 on the way in and out."""
 

@@ -157,6 +157,64 @@ def open_rollouts(entries: Sequence[Entry]) -> list[OpenRollout]:
     return list(pending.values())
 
 
+_OUTCOMES = {
+    "rollout.completed": "completed",
+    "rollout.rolled_back": "rolled_back",
+    "rollout.failed": "failed",
+    "rollback.completed": "completed",
+    "rollback.failed": "failed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """How a rollout or rollback was closed: `outcome` (`completed`, `rolled_back`, `failed`; empty while it is not) and
+    `cause`."""
+
+    outcome: str = ""
+    cause: str = ""
+
+
+def closed_rollout(entries: Sequence[Entry]) -> Closed:
+    """Say how a run's rollout in an environment was closed, by itself or by whoever settled it.
+
+    A run that starts again from its top must not go on with the middle of what is closed: what it did before may have
+    been undone since.
+
+    Args:
+        entries: those of `CLOSING_KINDS` of one run, application and environment, oldest first.
+    """
+    if not entries:
+        return Closed()
+    last = entries[-1]
+    return Closed(_OUTCOMES[last.kind], str(last.data.get("cause", "")))
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRun:
+    """A run of `cd` that began and has no end in the ledger yet."""
+
+    run: str
+    application: str
+    release: str
+
+
+RUN_OPENING = "cd.started"
+RUN_CLOSING = ("cd.completed", "cd.stopped", "cd.superseded", "cd.refused")
+
+
+def open_runs(entries: Sequence[Entry]) -> list[OpenRun]:
+    """Find the runs without an end. `entries` are those of `RUN_OPENING` and `RUN_CLOSING`, oldest first."""
+    pending: dict[str, OpenRun] = {}
+    for entry in entries:
+        event = entry.event
+        if entry.kind == RUN_OPENING:
+            pending[event.run] = OpenRun(event.run, event.application, event.release)
+        else:
+            pending.pop(event.run, None)
+    return list(pending.values())
+
+
 @dataclass(frozen=True, slots=True)
 class OpenGate:
     """An approval that was asked for and has no end yet."""

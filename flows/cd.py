@@ -30,7 +30,7 @@ from tasks.incident import block_digest, notify
 from tasks.instances import prepare_release
 from tasks.lease import environment_lease, held_lease
 from tasks.readiness import await_parts, refuse_full_disk
-from tasks.rollout import has_completed, has_verdict, read_blocked, read_file, record_rollout
+from tasks.rollout import has_completed, has_verdict, read_blocked, read_closed, read_file, record_rollout
 from tasks.settings import choose_settings
 from tasks.superseding import close_superseded
 
@@ -81,6 +81,9 @@ def cd(application: str, release: str, requester: str = "") -> State[None]:
 
 def _enter_production(run: str, application: str, environment: str, release: str) -> dict[str, str]:
     """Ask, roll out, and ask again wherever traffic was too little to judge or what is live has changed."""
+    closed = read_closed(run, application, environment)
+    if closed.outcome:  # a process of this run died, and the run was started again
+        return {"outcome": closed.outcome, "cause": closed.cause}
     place = open_world().environment(environment)
     staging = open_world().environment("staging").primary.name
     limits = read_file(application, "staging", staging, release).rollout

@@ -2,8 +2,8 @@
 
 Started by an automation whenever a run fails or crashes, and on a schedule, because automations can be lost. It closes
 gates whose time is over (Prefect ends such a run without a process), brings environments that a dead run left midway
-back to the release they were on, and opens incidents for crashed and missed runs. What still runs or waits is left
-alone.
+back to the release they were on, closes runs of `cd` in the ledger with the reason, and opens incidents for crashed and
+missed runs. What still runs or waits is left alone.
 """
 
 from prefect import flow
@@ -15,7 +15,7 @@ from domain.errors import TransientError
 from domain.ports import RunRecord
 from domain.release import short
 from domain.revision import release_of
-from domain.rollout import OpenGate, OpenRollout
+from domain.rollout import OpenGate, OpenRollout, OpenRun
 from flows.break_glass import settle_journals
 from flows.restoring import restore_release
 from tasks.anchor import anchor_release
@@ -24,7 +24,7 @@ from tasks.break_glass import keep_copies
 from tasks.incident import block_digest, open_incident
 from tasks.instances import find_manifest
 from tasks.lease import environment_lease, held_lease
-from tasks.rollout import list_open_gates, list_open_rollouts, record_rollout
+from tasks.rollout import list_open_gates, list_open_rollouts, list_open_runs, record_rollout
 from tasks.runs import list_crashed_runs, list_late_runs, read_run
 from tasks.superseding import close_waiting, read_newer
 
@@ -44,6 +44,9 @@ def reconcile(run: str = "") -> dict[str, int]:
     rollouts = [rollout for rollout in list_open_rollouts() if _has_ended(rollout.run)]
     for rollout in rollouts:
         _settle(rollout)
+    runs = [opened for opened in list_open_runs() if _has_ended(opened.run)]
+    for opened in runs:
+        _close_run(opened)
     crashed, late = list_crashed_runs(), list_late_runs()
     for record in crashed:
         _tell(record, "incident.run_died", state=record.state)
@@ -55,6 +58,7 @@ def reconcile(run: str = "") -> dict[str, int]:
         "gates": len(gates),
         "superseded": len(superseded),
         "rollouts": len(rollouts),
+        "runs": len(runs),
         "crashed": len(crashed),
         "late": len(late),
     }
@@ -92,6 +96,15 @@ def _close_gate(gate: OpenGate) -> None:
     expire_gate(gate.run, gate.application, gate.environment, gate.release, gate.gate, gate.deadline, ended)
     data = {"outcome": "expired", "cause": f"gate {gate.gate}: {ended}"}
     record_rollout(gate.run, gate.application, "", gate.release, "cd.stopped", data, gate.gate)
+
+
+def _close_run(opened: OpenRun) -> None:
+    """Say in the ledger that a run of `cd` is over, whose process could not say so itself."""
+    record = read_run(opened.run)
+    state = record.state if record else "forgotten"
+    cause = f"its run ended as {state}" + (f": {record.message}" if record and record.message else "")
+    data = {"outcome": state, "cause": cause[:500]}
+    record_rollout(opened.run, opened.application, "", opened.release, "cd.stopped", data, "settled")
 
 
 def _settle(rollout: OpenRollout) -> None:

@@ -22,7 +22,7 @@ from tasks.approval import authorise, read_live
 from tasks.commit_status import tell_release
 from tasks.incident import block_digest, notify
 from tasks.lease import environment_lease, held_lease, interrupt_holder
-from tasks.rollout import list_open_rollouts, read_blocked, read_previous, record_rollout
+from tasks.rollout import list_open_rollouts, read_blocked, read_closed, read_previous, record_rollout
 
 
 @flow(name="rollback", flow_run_name="{application} in {environment}", persist_result=True)
@@ -59,6 +59,7 @@ def rollback(
     _refuse_impossible(run, application, environment, release, midway[-1].release if midway else "", administrator)
     interrupt_holder(run, lease, administrator, tuple(rollout.run for rollout in midway))
     with held_lease(lease, owner=run):
+        _refuse_closed(run, application, environment)
         live = read_live(application, environment)
         bad, to = _choose(application, environment, live, release, midway[-1].release if midway else "")
         data = {"previous": live, "reason": reason[:500]}
@@ -108,6 +109,16 @@ def _refuse_impossible(
         data = {"cause": str(exc)}
         record_rollout(run, application, environment, wanted, "rollback.refused", data, "", administrator)
         raise
+
+
+def _refuse_closed(run: str, application: str, environment: str) -> None:
+    """Raises: RefusedError where this run died, was finished by `reconcile`, and is started again."""
+    closed = read_closed(run, application, environment)
+    if closed.outcome:
+        raise RefusedError(
+            f"This rollback has ended already: {closed.outcome}. {closed.cause}. "
+            "Look at `slipway history`; start another one if it is needed."
+        )
 
 
 def _is_here(rollout: OpenRollout, application: str, environment: str) -> bool:

@@ -2,9 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from uuid import UUID
-
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from blocks.world import open_world
 from domain.catalogue import say
@@ -23,23 +20,19 @@ def artifact_key(prefix: str, application: str) -> str:
 
 
 class CiProgress:
-    """The progress bar of one run; made at its first use."""
+    """The progress bar of one run."""
 
     def __init__(self, application: str, commit: str) -> None:
         self._application, self._commit = application, commit
-        self._artifact: UUID | None = None
 
     def reached(self, stage: str) -> None:
         """Move the bar to the end of a stage."""
-        percent = float(SHARES_PERCENT[stage])
-        if self._artifact is not None:
-            update_progress_artifact(self._artifact, percent)
-            return
         told = say(
             "ci.progress", language=open_world().language, application=self._application, commit=short(self._commit)
         )
-        made = create_progress_artifact(percent, key=artifact_key("ci-progress", self._application), description=told)
-        self._artifact = UUID(str(made))
+        open_world().screen.progress(
+            artifact_key("ci-progress", self._application), percent=float(SHARES_PERCENT[stage]), description=told
+        )
 
 
 def _isolation_notes(shared_network: Sequence[str]) -> list[str]:

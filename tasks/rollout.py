@@ -13,13 +13,19 @@ from domain.rollout import (
     GATE_CLOSING,
     GATE_OPENING,
     OPENING_KINDS,
+    RUN_CLOSING,
+    RUN_OPENING,
     SETTLING_KINDS,
+    Closed,
     OpenGate,
     OpenRollout,
+    OpenRun,
     blocked_releases,
+    closed_rollout,
     live_release,
     open_gates,
     open_rollouts,
+    open_runs,
     previous_release,
 )
 from tasks.instances import read_application_file
@@ -104,6 +110,20 @@ def has_verdict(run: str, application: str, environment: str, release: str, step
 def list_open_rollouts() -> list[OpenRollout]:
     """List what was begun and never closed, of every application."""
     return open_rollouts(_entries((*OPENING_KINDS, *CLOSING_KINDS)))
+
+
+@reading_task
+def list_open_runs() -> list[OpenRun]:
+    """List the runs of `cd` that began and have no end in the ledger."""
+    return open_runs(_entries((RUN_OPENING, *RUN_CLOSING)))
+
+
+@reading_task
+def read_closed(run: str, application: str, environment: str) -> Closed:
+    """Read how a run's rollout or rollback in an environment was closed, if it was."""
+    return closed_rollout(
+        open_world().ledger.entries(kinds=CLOSING_KINDS, application=application, environment=environment, run=run)
+    )
 
 
 @reading_task

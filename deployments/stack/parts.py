@@ -341,7 +341,10 @@ def _write_s3_identities(kit: Kit) -> Path:
 
 
 def _path(kit: Kit) -> str:
-    return f"{Path(sys.executable).parent}:{kit.environ.get('PATH', '/usr/local/bin:/usr/bin:/bin')}"
+    """Where commands are found: our own first. The same when `up` is called by the keeper, whose PATH begins so."""
+    own = str(Path(sys.executable).parent)
+    given = kit.environ.get("PATH", "/usr/local/bin:/usr/bin:/bin").split(":")
+    return ":".join([own, *(folder for folder in given if folder != own)])
 
 
 def _net(kit: Kit) -> str | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from blocks.installation import Installation
-from blocks.processes import stack_members, started_at
+from blocks.processes import started_at
 from blocks.supervisor import Process, Supervisor
 from deployments.stack.probes import WORKERS, answers_http, worker_polls
 from domain.errors import ConfigError
@@ -65,7 +65,7 @@ def read_status(installation: Installation) -> list[PartStatus]:
 
 
 def _without_supervisor(installation: Installation, supervisor: Supervisor) -> list[PartStatus]:
-    alive = {member.part: member.pid for member in stack_members(installation.state) if member.part}
+    alive = {group: pids[0] for group, pids in supervisor.living().items()}
     own = PartStatus("supervisor", "DOWN", None, None, supervisor.log, "", False)
     return [
         own,

@@ -1,4 +1,4 @@
-"""Bring the stack up: look before anything starts, end what a dead supervisor left, start, wait, register, verify.
+"""Bring the stack up: look before anything starts, adopt what a dead supervisor left, start, wait, register, verify.
 
 Called by `slipway up`. Running it again changes nothing that is right already; interrupted at any line, it continues.
 """
@@ -21,7 +21,7 @@ from blocks.postgres_roles import (
 )
 from blocks.postgres_server import PostgresServer, wait_ready
 from blocks.postgres_session import GENERAL_ROLE, LEDGER_DATABASE, LEDGER_ROLE
-from blocks.processes import end_all, is_this_server, stack_members
+from blocks.processes import end_all, is_this_server, spare_families, stack_members
 from blocks.schema_version import find_obstacle
 from blocks.schema_version import read_version as read_schema
 from blocks.seal import NEXT
@@ -115,21 +115,28 @@ def _prepare(settings: Settings, notes: list[str]) -> Kit:
 
 
 def _take_over(kit: Kit, supervisor: Supervisor, progress: Progress) -> None:
-    """Start supervisor; if an earlier one died, end the programs that it left, and only these.
+    """Start supervisor; if an earlier one died, adopt the programs that it left, and end what nobody wrote down.
 
-    They can't be adopted: supervisor manages only its own children. Flow runs are no programs of supervisor; they go on
-    and find the server again.
+    Adopted programs never notice: each is found by its recorded pid and start time, and gets a guardian under the new
+    supervisor (`blocks/launch.py`). So nothing that serves is interrupted. Flow runs go on, and all that they started.
     """
     if supervisor.is_up():
         return
-    orphans = [member for member in stack_members(kit.installation.state) if not member.is_flow_run]
-    if orphans:
+    alive = {group: pids for group, pids in supervisor.living().items() if group in supervisor.desired_groups()}
+    members = stack_members(kit.installation.state)
+    kept = [pid for pids in alive.values() for pid in pids] + [one.pid for one in members if one.is_flow_run]
+    if orphans := [one for one in spare_families(members, kept) if not one.is_flow_run]:
         with progress.step("what a dead supervisor left was ended") as notes:
             notes += sorted(member.describe() for member in orphans)
             if remaining := end_all(orphans, grace_s=_ORPHAN_GRACE_S):
                 raise ConfigError(f"{remaining[0].describe()} can't be ended. End it by hand, then run `slipway up`.")
     with progress.step("supervisor"):
         supervisor.boot()
+    if alive:
+        with progress.step("what a dead supervisor left was adopted") as notes:
+            notes += sorted(alive)
+            for group in alive:
+                supervisor.start(group)
 
 
 def _start(kit: Kit, supervisor: Supervisor, progress: Progress, *, upgrading: bool) -> None:

@@ -50,7 +50,7 @@ def _status(stack: RunningStack) -> dict[str, dict[str, object]]:
 
 def _programs(stack: RunningStack) -> Counter[str]:
     """How many processes there are of each part that are nobody's child within the stack."""
-    members = [one for one in stack_members(stack.state) if one.part and not one.is_flow_run]
+    members = [one for one in stack_members(stack.state) if one.part and not one.is_flow_run and not one.is_guardian]
     pids = {one.pid for one in members}
     return Counter(one.part for one in members if one.process.ppid() not in pids)
 
@@ -152,8 +152,8 @@ def test_a_killed_part_is_restarted(stack: RunningStack, part: str) -> None:
     assert _programs(stack)[part] == 1
 
 
-def test_a_killed_supervisor_is_replaced_by_itself_and_nothing_runs_twice(stack: RunningStack) -> None:
-    before = stack.supervisor.pid()
+def test_a_killed_supervisor_is_replaced_and_no_program_notices(stack: RunningStack) -> None:
+    before, pids = stack.supervisor.pid(), _pids(stack)
     os.kill(before, signal.SIGKILL)
     _until(lambda: not stack.supervisor.is_up())
     down = stack.slipway("status", "--json")
@@ -161,9 +161,11 @@ def test_a_killed_supervisor_is_replaced_by_itself_and_nothing_runs_twice(stack:
     _until(lambda: stack.supervisor.is_up() and stack.slipway("status").returncode == 0, limit_s=120)
     assert stack.supervisor.pid() != before
     _until(lambda: _programs(stack) == _wanted(stack), limit_s=30)
+    assert _pids(stack) == pids
 
 
 def test_supervisor_and_keeper_killed_together_are_taken_over_by_up(stack: RunningStack) -> None:
+    pids = _pids(stack)
     (keeper,) = [one.pid for one in stack.supervisor.processes("keeper")]
     supervisor = stack.supervisor.pid()
     os.kill(supervisor, signal.SIGSTOP)  # or it would restart the keeper in between
@@ -175,8 +177,23 @@ def test_supervisor_and_keeper_killed_together_are_taken_over_by_up(stack: Runni
         survived = bystander.poll() is None
         bystander.kill()
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "what a dead supervisor left was ended" in done.stdout and survived
+    assert "what a dead supervisor left was adopted" in done.stdout and survived
     assert _programs(stack) == _wanted(stack) and stack.slipway("status").returncode == 0
+    assert _pids(stack) == pids
+
+
+def test_an_adopted_part_that_is_killed_is_started_again(stack: RunningStack) -> None:
+    (before,) = [one.pid for one in stack.supervisor.processes("traefik-test-main")]
+    assert before is not None
+    os.kill(before, signal.SIGKILL)
+    _until(lambda: [one.pid for one in stack.supervisor.processes("traefik-test-main")] not in ([], [None], [before]))
+    _until(lambda: stack.slipway("status").returncode == 0)
+    assert _programs(stack)["traefik-test-main"] == 1
+
+
+def _pids(stack: RunningStack) -> dict[str, int | None]:
+    """Who runs, but for the keeper: its turn is over when it has brought supervisor back."""
+    return {f"{one.group}:{one.name}": one.pid for one in stack.supervisor.processes() if one.group != "keeper"}
 
 
 def test_a_run_that_resumes_finds_the_code_it_began_with(stack: RunningStack) -> None:

@@ -11,6 +11,7 @@ import yaml
 
 from blocks.installation import Installation, Users, read_secret
 from blocks.postgres_server import packaged_binaries
+from blocks.supervisor import Program
 from deployments.stack import parts
 from deployments.stack.credentials import ensure_credentials
 from deployments.stack.layout import plan_ports
@@ -96,6 +97,16 @@ def test_secrets_reach_only_the_parts_that_need_them(kit: Kit) -> None:
     assert knowing["postgres_prefect"] == knowing["prefect_encryption_key"] == ["prefect"]
     assert knowing["prefect_auth"] == ["door", "prefect", "worker", "worker-production"]
     assert not any(value in " ".join(program.command) for program in programs for value in kit.credentials.values())
+
+
+def test_an_up_by_the_keeper_changes_no_part(kit: Kit) -> None:
+    """Or every supervisor that dies would restart Prefect, workers and door."""
+
+    def programs(kit: Kit) -> list[Program]:
+        return [parts.postgres(kit), parts.prefect(kit), *parts.workers(kit), parts.door(kit), parts.keeper(kit)]
+
+    own = programs(kit)
+    assert programs(dataclasses.replace(kit, environ=parts.keeper(kit).environment)) == own
 
 
 def test_builds_keep_the_listed_variables_and_nothing_else(kit: Kit) -> None:

@@ -51,7 +51,7 @@ class Stage:
 
     def pin(self, letter: str, *, file: str = FILE) -> str:
         """Pin a release and let every site know its bytes; returns its digest."""
-        manifest = Manifest(application=APPLICATION, commit=letter * 40, bundle=Bundle(letter * 64, 10))
+        manifest = _manifest(letter)
         for site in self.world.sites.values():
             site.target.add(manifest, {"slipway.toml": file})
         data = {"manifest": manifest.as_dict(), "requester": "bob"}
@@ -59,6 +59,10 @@ class Stage:
             Event(kind="release.pinned", application=APPLICATION, release=manifest.digest, data=data)
         )
         return manifest.digest
+
+    def digest(self, letter: str) -> str:
+        """The digest that `pin` gives to a letter."""
+        return _manifest(letter).digest
 
     def kinds(self, **filters: str) -> list[str]:
         return [entry.kind for entry in self.world.ledger.entries(**filters)]
@@ -70,3 +74,7 @@ class Stage:
 
     def running(self, environment: str, site: str) -> set[str]:
         return {instance.release for instance in self.world.target(environment, site).instances(APPLICATION)}
+
+
+def _manifest(letter: str) -> Manifest:
+    return Manifest(application=APPLICATION, commit=letter * 40, bundle=Bundle(letter * 64, 10))

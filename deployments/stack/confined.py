@@ -15,7 +15,7 @@ from pathlib import Path
 from blocks.identity import clean_environment, is_root
 
 WRITABLE = ("work", "mirrors", "cache", "mailbox", "prefect-general", "code/runs")
-READABLE = ("code", "runtime", "environments", "workers", "installation.json")
+READABLE = ("code", "runtime", "environments", "workers", "repositories", "installation.json")
 """Of the state folder. Files by folder: a file that is replaced would stay the old one in there."""
 
 _RIGHTS = ("chown", "dac_override", "fowner", "fsetid", "kill", "setgid", "setuid", "sys_nice")
@@ -27,7 +27,7 @@ def confined(command: Sequence[str], *, state: Path, sockets: Path) -> tuple[str
 
     Effect: makes folders that are missing, and starts a harmless command once to see whether it works.
     """
-    for name in WRITABLE:
+    for name in (*WRITABLE, "repositories"):
         (state / name).mkdir(parents=True, exist_ok=True)
     bwrap, setpriv = shutil.which("bwrap"), shutil.which("setpriv")
     if bwrap is None or (is_root() and setpriv is None):

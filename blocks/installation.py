@@ -15,6 +15,10 @@ from domain.catalogue import Language
 from domain.errors import ConfigError
 
 STATE_VARIABLE = "SLIPWAY_STATE"
+MORE_FILE = "installation-more.json"
+"""The facts that the first version did not know."""
+
+_FIRST_KEYS = ("state", "sockets", "ports", "users", "python", "postgres_bin", "language", "build_variables")
 ROLE_VARIABLE = "SLIPWAY_ROLE"
 WORKERS_FOLDER = "workers"
 """The folder of the state with what both workers read: all of `GENERAL` that is no code."""
@@ -78,6 +82,9 @@ class Installation:
         value = asdict(self)
         for key in ("state", "sockets", "python", "postgres_bin"):
             value[key] = str(value[key])
+        # Runs that wait since an earlier version read this file with its code, which knows no other key.
+        more = {key: value.pop(key) for key in list(value) if key not in _FIRST_KEYS}
+        write_private(self.state / MORE_FILE, json.dumps(more, indent=2), mode=0o644)
         write_private(self.state / "installation.json", json.dumps(value, indent=2), mode=0o644)
 
 
@@ -100,6 +107,8 @@ def read_installation(state: Path | None = None) -> Installation:
     folder = state or state_folder()
     try:
         value = json.loads((folder / "installation.json").read_text())
+        more = folder / MORE_FILE
+        value |= json.loads(more.read_text()) if more.exists() else {}
     except FileNotFoundError as exc:
         raise ConfigError(f"No Slipway installation in {folder}. Run `slipway up`, or set {STATE_VARIABLE}.") from exc
     for key in ("state", "sockets", "python", "postgres_bin"):

@@ -15,6 +15,9 @@ from pathlib import Path
 from blocks.identity import clean_environment, is_root
 
 WRITABLE = ("work", "mirrors", "cache", "mailbox", "prefect-general", "code/runs")
+PRIVATE = ("mirrors", "mailbox", "prefect-general")
+"""Of these, what no other user of the machine may look into."""
+
 READABLE = ("code", "runtime", "environments", "workers", "repositories", "installation.json")
 """Of the state folder. Files by folder: a file that is replaced would stay the old one in there."""
 
@@ -29,6 +32,8 @@ def confined(command: Sequence[str], *, state: Path, sockets: Path) -> tuple[str
     """
     for name in (*WRITABLE, "repositories"):
         (state / name).mkdir(parents=True, exist_ok=True)
+    for name in PRIVATE:
+        (state / name).chmod(0o700)
     bwrap, setpriv = shutil.which("bwrap"), shutil.which("setpriv")
     if bwrap is None or (is_root() and setpriv is None):
         return tuple(command)

@@ -192,10 +192,11 @@ def test_an_adopted_part_that_is_killed_is_started_again(stack: RunningStack) ->
 
 
 def _pids(stack: RunningStack) -> dict[str, int | None]:
-    """Who runs, but for the keeper, whose turn is over when it has brought supervisor back, and for released services:
-    bubblewrap ends with its parent."""
-    places = ("development-", "test-", "staging-", "production-")
-    parts = [one for one in stack.supervisor.processes() if one.group != "keeper" and not one.group.startswith(places)]
+    """Who runs, but for the keeper, whose turn is over when it has brought supervisor back, and for what is in
+    bubblewrap, which ends with its parent: released services and the general worker."""
+    others = ("development-", "test-", "staging-", "production-", "keeper", "worker")
+    parts = [one for one in stack.supervisor.processes() if not one.group.startswith(others)]
+    parts += stack.supervisor.processes("worker-production")
     return {f"{one.group}:{one.name}": one.pid for one in parts}
 
 

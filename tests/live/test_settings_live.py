@@ -11,11 +11,13 @@ import httpx
 import psutil
 import pytest
 from journey import NAME, Journey, Visitors, until
+from long_tests import asked_for
 from running_stack import RunningStack
 
+from blocks.target_local import LocalTarget
 from domain.revision import name_revision
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.live, asked_for, pytest.mark.timeout(600)]
 SECRET = "correct-horse-battery-staple-of-the-tests"
 
 
@@ -98,7 +100,7 @@ def test_a_change_of_settings_goes_live_without_a_failed_request_and_comes_back(
         headers = answer_of(journey, site)
         assert (headers["x-release"], headers["x-settings"]) == (release, str(version))
         assert (headers["x-greeting"], headers["x-key-length"]) == ("hello there", str(len(SECRET)))
-        target = journey.world.target("production", site)
+        target = LocalTarget(environment="production", site=site, state=str(journey.stack.state))
         assert {one.state for one in target.instances(NAME) if one.release == revision} == {"running"}
 
     # the secret is where it belongs, and nowhere else

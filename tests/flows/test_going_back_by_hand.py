@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from stage import APPLICATION, Stage
+from stage import APPLICATION, Stage, approve
 from test_settling import Person, back
 
 from blocks.memory_ledger import MemoryLedger
@@ -22,6 +22,7 @@ def canary(
     release: str, *, live: str = "", run: str = "run-1", first_step: int = 0, attempt: int = 0
 ) -> dict[str, str]:
     """A rollout without the engine: quicker, and what stops it is the same."""
+    approve(release, run=run)
     with without_engine():
         return rollout_canary.fn(run, APPLICATION, "production", release, live, first_step, attempt)
 

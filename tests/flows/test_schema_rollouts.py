@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from prefect import flow
-from stage import APPLICATION, FILE, Stage
+from stage import APPLICATION, FILE, Stage, approve
 from test_settling import Person, back
 
 from blocks.bundle import pack_bundle
@@ -60,6 +60,7 @@ def pin(stage: Stage, folder: Path, letter: str, migrations: Sequence[str], decl
 
 
 def canary(release: str, *, live: str, run: str = "run-1") -> dict[str, str]:
+    approve(release, run=run)
     return rollout_canary(run, APPLICATION, "production", release, live, 0, 0)
 
 

@@ -69,7 +69,6 @@ _SHOWN = (
     "commit",
     "requester",
     "previous",
-    "settings",
     "to",
     "severity",
     "title",

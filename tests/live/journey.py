@@ -68,28 +68,13 @@ class Journey:
 
     # code -------------------------------------------------------------------------------------------------------
 
-    def commit(
-        self, message: str, *, settings: dict[str, str] | None = None, beside: bool = False, **constants: object
-    ) -> str:
-        """Commit the tiny service with some constants, and `slipway.toml` lines, changed; returns the SHA.
-
-        `beside` puts it in the place of the last commit instead of after it: then neither is older than the other.
-        """
+    def commit(self, message: str, *, settings: dict[str, str] | None = None, **constants: object) -> str:
+        """Commit the tiny service with some constants, and `slipway.toml` lines, changed; returns the SHA."""
         constants.setdefault("VERSION", message)
         self._rewrite("app.py", {name: repr(value) for name, value in constants.items()})
         self._rewrite("slipway.toml", settings or {})
         self._git("add", "-A")
-        self._git(
-            "-c",
-            "user.name=Carl",
-            "-c",
-            "user.email=carl@example.org",
-            "commit",
-            "-q",
-            "-m",
-            message,
-            *(["--amend"] if beside else []),
-        )
+        self._git("-c", "user.name=Carl", "-c", "user.email=carl@example.org", "commit", "-q", "-m", message)
         return self._git("rev-parse", "HEAD")
 
     def _rewrite(self, file: str, values: dict[str, str]) -> None:
@@ -125,11 +110,9 @@ class Journey:
         door = f"http://127.0.0.1:{self.stack.installation.ports['door']}/webhooks/gitea/{REPOSITORY}"
         return httpx.post(door, content=body, headers=headers, trust_env=False, timeout=20)
 
-    def deliver(
-        self, message: str, *, settings: dict[str, str] | None = None, beside: bool = False, **constants: object
-    ) -> str:
+    def deliver(self, message: str, *, settings: dict[str, str] | None = None, **constants: object) -> str:
         """Commit, push, and wait until the release is pinned; returns its digest."""
-        sha = self.commit(message, settings=settings, beside=beside, **constants)
+        sha = self.commit(message, settings=settings, **constants)
         assert self.push(sha).status_code == 202
         return self.wait_release(sha)
 

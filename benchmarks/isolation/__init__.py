@@ -1,1 +1,0 @@
-"""What isolation costs a check."""

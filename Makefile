@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status check test bench lock
+.PHONY: help demo up down status check test bench kill-matrix lock
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -18,7 +18,7 @@ NICE := nice -n 5
 help: ## Show what there is
 	@echo "Slipway: from a pushed commit to production, and back by itself. Start with: make demo"
 	@echo
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "State: SLIPWAY_STATE (default /var/lib/slipway as root, else ~/.local/state/slipway). Ports: SLIPWAY_PORT_BASE."
 	@echo "All commands and settings: $(SLIPWAY) --help, docs/how-to/operate-the-stack.md"
@@ -44,6 +44,9 @@ check: $(DEV) ## Hold style, types, the direction of imports, and the unit tests
 
 test: $(DEV) ## Run all tests, on the real parts (TESTS=tests/unit narrows them)
 	$(NICE) $(BIN)/python -m pytest $(TESTS)
+
+kill-matrix: $(DEV) ## Write the page of what was killed where (docs/reference/kill-matrix.md)
+	SLIPWAY_KILL_MATRIX=write $(BIN)/python -m pytest -q tests/faults/test_kill_matrix.py
 
 bench: $(DEV) ## Measure what we claim
 	$(NICE) $(BIN)/python -m benchmarks

@@ -6,6 +6,7 @@ only these pass. A file that such a setting names and that the user of the build
 
 import configparser
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
@@ -68,6 +69,23 @@ def pip_configuration_files() -> list[Path]:
     """The files that hold for our pip and not for a pip with another home: the user's, then this environment's."""
     files = [Path.home() / ".pip" / "pip.conf", _config_home() / "pip" / "pip.conf", Path(sys.prefix) / "pip.conf"]
     return [path for path in files if path.is_file()]
+
+
+def named_paths(variables: Mapping[str, str], user: str | None) -> list[Path]:
+    """The files and folders that settings name, pip's own configuration included, as far as `user` may see them."""
+    texts = list(variables.values())
+    texts += [
+        path.read_text(errors="replace") for path in [Path(variables.get("PIP_CONFIG_FILE", ""))] if path.is_file()
+    ]
+    words = (word.removeprefix("file://") for text in texts for word in re.split(r"[\s=:,]+(?!//)", text))
+    found = dict.fromkeys(Path(word) for word in words if word.startswith("/"))
+    return [path for path in found if len(path.parts) > 2 and path.exists() and _is_open(path, user)]
+
+
+def _is_open(path: Path, user: str | None) -> bool:
+    """Whether another user gets to a path; with no other user, we do."""
+    real = path.resolve()
+    return user is None or all(parent.stat().st_mode & 0o001 for parent in real.parents)
 
 
 def _lend_pip_configuration(home: Path, user: str | None) -> dict[str, str]:

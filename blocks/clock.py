@@ -1,7 +1,23 @@
 """The clock of this machine, and one for tests that passes only when somebody waits."""
 
+import ctypes
 import time
 from datetime import UTC, datetime, timedelta
+
+_TIMEX_BYTES = 256
+_NOT_SYNCHRONISED = 5
+
+
+def is_synchronised() -> bool | None:
+    """Whether the kernel calls this machine's clock synchronised; None where it does not say.
+
+    Source: adjtimex(2); with no mode it only reads, and returns TIME_ERROR (5) where nobody disciplines the clock.
+    """
+    try:
+        state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(_TIMEX_BYTES))
+    except (OSError, AttributeError):
+        return None
+    return None if state < 0 else state != _NOT_SYNCHRONISED
 
 
 class SystemClock:

@@ -2,10 +2,9 @@
 
 What must work while Prefect is away (the door's inbox, the ledger, the approvers) is opened from the installation
 alone. What a team may exchange or tune (targets, load balancers, metrics, notifier, store, runner) is a Prefect block
-that an environment names, so that an edit in the UI takes effect with the next run.
+that an environment names; an edit in the UI takes effect once it was accepted on this machine (`blocks/accepted.py`).
 """
 
-import importlib
 from functools import cache, cached_property
 from typing import Any, cast
 
@@ -14,24 +13,36 @@ from prefect.blocks.core import Block
 from pydantic import ValidationError
 
 from blocks import http_probe
+from blocks.accepted import load_accepted
+from blocks.application_settings_postgres import PostgresApplicationSettings
 from blocks.applications_postgres import PostgresApplications
-from blocks.approvers_postgres import PostgresApprovers
+from blocks.break_glass_files import FOLDER as BREAK_GLASS
+from blocks.break_glass_files import FileBreakGlass
 from blocks.clock import SystemClock
+from blocks.disk import LocalDisk
 from blocks.inbox_postgres import PostgresInbox
-from blocks.installation import Installation, read_installation, read_secret
+from blocks.installation import Installation, read_installation
+from blocks.kept_facts import KeepingLedger, KeptFacts
+from blocks.kept_people import KeepingApprovers, KeptPeople
 from blocks.leases_postgres import PostgresLeases
-from blocks.ledger_postgres import PostgresLedger
 from blocks.postgres_session import PostgresSession, ledger_session
-from blocks.seal import SEAL_SECRET, Seal
+from blocks.seal import SEAL_SECRET, Seal, read_seal
+from blocks.settings_seal import open_settings_seal
+from domain.break_glass import FACT_KINDS
 from domain.catalogue import Language
 from domain.environment import Environment
 from domain.errors import ConfigError
 from domain.ports import (
+    Anchors,
     Applications,
+    ApplicationSettings,
     Approvers,
     Balancer,
+    BreakGlass,
     Clock,
+    CommitStatuses,
     Databases,
+    Disk,
     FlowRuns,
     Forge,
     Images,
@@ -42,8 +53,10 @@ from domain.ports import (
     ObjectStore,
     Packages,
     Prober,
+    Reviews,
     Runner,
     RunRecords,
+    Screen,
     Sources,
     Target,
     TrafficMetrics,
@@ -81,19 +94,48 @@ class EmbeddedWorld:
 
     @cached_property
     def _seal(self) -> Seal:
-        return Seal(read_secret(SEAL_SECRET, state=self.installation.state))
+        return read_seal(SEAL_SECRET, state=self.installation.state)
 
     @cached_property
     def ledger(self) -> Ledger:
-        return PostgresLedger(self._session)
+        return KeepingLedger(self._session, self.kept_facts)
+
+    @cached_property
+    def anchors(self) -> Anchors:
+        from blocks.anchors_s3 import open_anchors
+
+        return open_anchors(self.installation)
 
     @cached_property
     def leases(self) -> Leases:
         return PostgresLeases(self._session)
 
     @cached_property
+    def break_glass(self) -> BreakGlass:
+        return FileBreakGlass(self.installation.state / BREAK_GLASS)
+
+    @cached_property
     def applications(self) -> Applications:
-        return PostgresApplications(self._session, self._seal)
+        return PostgresApplications(self._session, lambda: self._seal)
+
+    @cached_property
+    def settings(self) -> ApplicationSettings:
+        state = self.installation.state
+        return PostgresApplicationSettings(
+            self._session, lambda environment: open_settings_seal(environment, state=state)
+        )
+
+    @cached_property
+    def commit_statuses(self) -> CommitStatuses:
+        from blocks.commit_statuses_http import HttpCommitStatuses
+
+        return HttpCommitStatuses()
+
+    @cached_property
+    def reviews(self) -> Reviews:
+        from blocks.reviews_http import HttpReviews
+
+        return HttpReviews()
 
     @cached_property
     def inbox(self) -> Inbox:
@@ -101,7 +143,22 @@ class EmbeddedWorld:
 
     @cached_property
     def approvers(self) -> Approvers:
-        return PostgresApprovers(self._session, self._seal)
+        return KeepingApprovers(self._session, self._seal, self.kept_people)
+
+    @cached_property
+    def kept_facts(self) -> KeptFacts:
+        """The copy of the ledger that break-glass reads."""
+        return KeptFacts(self.installation.state / BREAK_GLASS / "facts.jsonl", FACT_KINDS)
+
+    @cached_property
+    def kept_people(self) -> KeptPeople:
+        """The sealed copy of the approvers that break-glass reads."""
+        return KeptPeople(self.installation.state / BREAK_GLASS, self._seal)
+
+    def keep_copies(self) -> None:
+        """Write anew what break-glass reads. Raises: TransientError where PostgreSQL is away."""
+        KeepingApprovers(self._session, self._seal, self.kept_people).keep_copy()
+        self.kept_facts.replace(self.ledger.entries(kinds=FACT_KINDS, limit=100_000))
 
     @cached_property
     def notifier(self) -> Notifier:
@@ -114,6 +171,11 @@ class EmbeddedWorld:
         return SystemClock()
 
     @property
+    def disk(self) -> Disk:
+        # a folder in it: the general worker's own view of the state folder itself lies in memory
+        return LocalDisk(self.installation.folder("work"), self.installation.disk_free_bytes_min)
+
+    @property
     def prober(self) -> Prober:
         return http_probe
 
@@ -122,6 +184,12 @@ class EmbeddedWorld:
         from blocks.run_records_prefect import PrefectRunRecords
 
         return PrefectRunRecords(self.installation.prefect_ui_url)
+
+    @cached_property
+    def screen(self) -> Screen:
+        from blocks.screen_prefect import PrefectScreen
+
+        return PrefectScreen()
 
     @cached_property
     def sources(self) -> Sources:
@@ -203,10 +271,5 @@ class EmbeddedWorld:
 
 @cache
 def _load(reference: str) -> Block:
-    """Load a block document by `type-slug/name`, once in a process: a run sees one state of its settings."""
-    # the classes must be known before a document can be dispatched to one of them
-    importlib.import_module("blocks.register")
-    try:
-        return cast(Block, Block.load(reference))
-    except ValueError as exc:
-        raise ConfigError(f"No Prefect block '{reference}'. Run `slipway up`, which registers it.") from exc
+    """Load a block by `type-slug/name` as it was accepted here, once in a process: a run sees one state of it."""
+    return load_accepted(reference, state=read_installation().state)

@@ -30,7 +30,9 @@ class _Body(BaseModel):
 
 class _Person(_Body):
     login: _Line | None = None
+    username: _Line | None = None
     name: _Line | None = None
+    full_name: _Line | None = None
     email: _Line | None = None
 
 
@@ -103,7 +105,12 @@ def _as_push(push: _PushBody, delivery_id: str) -> Push | Ignored:
         after=push.after,
         pusher=push.pusher.login or sender or push.pusher.name or "",
         pusher_email=push.pusher.email or "",
+        pusher_names=tuple(dict.fromkeys(_names(push.pusher) + (_names(push.sender) if push.sender else []))),
     )
+
+
+def _names(person: _Person) -> list[str]:
+    return [name for name in (person.login, person.username, person.name, person.full_name, person.email) if name]
 
 
 def _unwrap_form(headers: Mapping[str, str], body: bytes) -> bytes:

@@ -26,6 +26,7 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
 _END_LIMIT_S = 20.0
+_DISK_POLL_S = 0.25
 _LINE_MAX = 2000
 
 
@@ -159,6 +160,54 @@ def end_all(main: int) -> int | None:
     return status
 
 
+class Disk:
+    """What the command's folders hold, looked at again and again; walked only when the disk has become fuller."""
+
+    def __init__(self, order: dict[str, Any]) -> None:
+        limits: dict[str, Any] = order.get("disk") or {}
+        self.folders: list[str] = limits.get("folders", [])
+        self.bytes_max = limits.get("bytes_max", 0)
+        self.free_min = limits.get("free_bytes_min", 0)
+        self.free_at_first = self.free() if self.folders else 0
+        # a disk that was full before is not the command's doing; what it adds is
+        self.free_min = min(self.free_min, self.free_at_first // 2)
+        self.walk_again_at = 0.0
+
+    def free(self) -> int:
+        """Bytes that are free for ordinary users."""
+        found = os.statvfs(self.folders[0])
+        return found.f_bavail * found.f_frsize
+
+    def complaint(self) -> str:
+        """Say why the command has to end; empty where it has not."""
+        if not self.folders:
+            return ""
+        free = self.free()
+        if free < self.free_min:
+            return f"only {free / 1e9:.2f} GB were left on the disk, {self.free_min / 1e9:.2f} GB have to stay free"
+        if self.free_at_first - free < self.bytes_max or time.monotonic() < self.walk_again_at:
+            return ""
+        began = time.monotonic()
+        held = sum(size_of(folder) for folder in self.folders)
+        self.walk_again_at = time.monotonic() + 10 * (time.monotonic() - began)
+        if held > self.bytes_max:
+            return f"it wrote {held / 1e9:.2f} GB, {self.bytes_max / 1e9:.2f} GB are allowed"
+        return ""
+
+
+def size_of(folder: str) -> int:
+    """Bytes that the files below a folder take; links are not followed."""
+    total, waiting = 0, [folder]
+    while waiting:
+        with contextlib.suppress(OSError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                with contextlib.suppress(OSError):
+                    total += entry.stat(follow_symlinks=False).st_blocks * 512
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+    return total
+
+
 def watch(order: dict[str, Any], process: subprocess.Popen[bytes], output: Output) -> dict[str, Any]:
     """Follow the command to its end, to its limit, or to the end of the owner; then end what is left."""
     stdout = process.stdout
@@ -176,8 +225,11 @@ def watch(order: dict[str, Any], process: subprocess.Popen[bytes], output: Outpu
     selector.register(wake, selectors.EVENT_READ, "child")
     os.set_blocking(stdout.fileno(), False)
     status, timed_out, abandoned = reap(process.pid), False, False
-    while status is None and not timed_out and not abandoned:
+    disk, complaint = Disk(order), ""
+    while status is None and not timed_out and not abandoned and not complaint:
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        if disk.folders:
+            left = _DISK_POLL_S if left is None else min(left, _DISK_POLL_S)
         for key, _ in selector.select(left):
             if key.data == "output" and not drain(stdout.fileno(), output):
                 selector.unregister(stdout)
@@ -187,12 +239,15 @@ def watch(order: dict[str, Any], process: subprocess.Popen[bytes], output: Outpu
                 abandoned = not os.read(sys.stdin.fileno(), 4096)
         status = reap(process.pid)
         timed_out = status is None and deadline is not None and time.monotonic() >= deadline
+        complaint = disk.complaint() if status is None else ""
     seconds = time.monotonic() - started
     if abandoned and order.get("stop_signal"):
         status = ask_to_stop(process.pid, order)
     found = end_all(process.pid)
     status = found if status is None else status
     drain(stdout.fileno(), output)
+    if complaint:
+        output.write(f"\nslipway: ended, since {complaint}\n".encode())
     process.returncode = os.waitstatus_to_exitcode(status) if status is not None else -signal.SIGKILL
     return {"exit_code": process.returncode, "seconds": seconds, "timed_out": timed_out, "tail": output.tail()}
 

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, cast
 
 from blocks.identity import as_user, clean_environment
+from blocks.sandbox import Sandbox
 from domain.errors import InvariantError
 from domain.service import Outcome
 
@@ -27,11 +28,31 @@ TAIL_LINES_MAX = 60
 
 
 @dataclass(frozen=True, slots=True)
+class Disk:
+    """What a command may write in all.
+
+    It is ended once its folders hold more than `bytes_max`, or once less than `free_bytes_min` is left on their disk.
+    """
+
+    folders: tuple[Path, ...]
+    bytes_max: int
+    free_bytes_min: int
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "folders": [str(folder) for folder in self.folders],
+            "bytes_max": self.bytes_max,
+            "free_bytes_min": self.free_bytes_min,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
     """What to run: the whole environment, the user (None: ourselves), the limits of `resource` by name.
 
     `niceness` (0 to 19) makes it give way to what serves on the same machine. `stop_signal` is sent to the command
-    alone when its owner lets go, `stop_limit_s` before the end of everything.
+    alone when its owner lets go, `stop_limit_s` before the end of everything. `sandbox` is what it is put into.
+    `disk` bounds what it may write in all.
     """
 
     command: Sequence[str]
@@ -44,12 +65,14 @@ class Order:
     niceness: int = 0
     stop_signal: int | None = None
     stop_limit_s: float = 5
+    sandbox: Sandbox | None = None
+    disk: "Disk | None" = None
 
     def as_json(self) -> str:
         """One line for the guard."""
         who = as_user(self.user)
         value = {
-            "command": list(self.command),
+            "command": self._command(),
             "directory": str(self.directory),
             "environment": dict(self.environment),
             "uid": who.get("user"),
@@ -63,8 +86,14 @@ class Order:
             "niceness": self.niceness,
             "stop_signal": self.stop_signal,
             "stop_limit_s": self.stop_limit_s,
+            "disk": self.disk.as_dict() if self.disk else None,
         }
         return json.dumps(value) + "\n"
+
+    def _command(self) -> list[str]:
+        if self.sandbox is None:
+            return list(self.command)
+        return self.sandbox.wrap(self.command, directory=self.directory)
 
 
 class Guarded:

@@ -61,6 +61,27 @@ def ensure_users() -> Users:
     return USERS
 
 
+def missing_users() -> list[str]:
+    """Name those of our users that this machine does not have; none where we are not root, and need none."""
+    names = (USERS.database, USERS.build, USERS.service, USERS.network)
+    known = {entry.pw_name for entry in pwd.getpwall()}
+    return [name for name in names if name is not None and name not in known] if is_root() else []
+
+
+def remove_user(name: str) -> str:
+    """Take a user away, with its group; returns what stands in the way, empty where it is gone.
+
+    Effect: may be repeated. A user of whom a process runs stays.
+    """
+    if name not in {entry.pw_name for entry in pwd.getpwall()}:
+        return ""
+    try:
+        done = subprocess.run(["userdel", name], capture_output=True, text=True, check=False, timeout=_PROBE_LIMIT_S)
+    except (OSError, subprocess.TimeoutExpired) as exc:
+        return str(exc)[:256]
+    return "" if done.returncode == 0 else done.stderr.strip()[:256]
+
+
 def give(path: Path, user: str | None, *, mode: int | None = None) -> None:
     """Make one file or folder `user`'s own (not what is in it), with this mode."""
     if user is not None and is_root():

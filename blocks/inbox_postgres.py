@@ -22,6 +22,13 @@ class PostgresInbox:
         )
         return bool(stored)
 
+    def find(self, *, forge: str, repository: str, delivery_id: str) -> Delivery | None:
+        rows = self._session.rows(
+            "SELECT * FROM desk.delivery WHERE forge = %s AND repository = %s AND delivery_id = %s",
+            (forge, repository, delivery_id),
+        )
+        return _read_delivery(rows[0]) if rows else None
+
     def waiting(self, *, limit: int = 50) -> list[Delivery]:
         rows = self._session.rows("SELECT * FROM desk.delivery WHERE status = 'waiting' ORDER BY id LIMIT %s", (limit,))
         return [_read_delivery(row) for row in rows]

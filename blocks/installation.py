@@ -15,6 +15,15 @@ from domain.catalogue import Language
 from domain.errors import ConfigError
 
 STATE_VARIABLE = "SLIPWAY_STATE"
+MORE_FILE = "installation-more.json"
+"""The facts that the first version did not know."""
+
+_FIRST_KEYS = ("state", "sockets", "ports", "users", "python", "postgres_bin", "language", "build_variables")
+ROLE_VARIABLE = "SLIPWAY_ROLE"
+WORKERS_FOLDER = "workers"
+"""The folder of the state with what both workers read: all of `GENERAL` that is no code."""
+GENERAL, PRODUCTION = "general", "production"
+"""What a worker's processes are: those that build, and those that may touch production. An operator's are neither."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +49,7 @@ class Installation:
         python: an interpreter that those users can run; builds and releases use it.
         postgres_bin: the folder with `postgres`, `psql`, `initdb`; those users can run it.
         language: of everything that people read.
+        disk_free_bytes_min: how much of the state's disk has to stay free.
         build_variables: names (a trailing `*` matches the rest) of environment variables that builds and checks keep.
     """
 
@@ -51,6 +61,7 @@ class Installation:
     postgres_bin: Path
     language: Language = "en"
     build_variables: tuple[str, ...] = field(default=())
+    disk_free_bytes_min: int = 2_000_000_000
 
     @property
     def prefect_api_url(self) -> str:
@@ -71,6 +82,9 @@ class Installation:
         value = asdict(self)
         for key in ("state", "sockets", "python", "postgres_bin"):
             value[key] = str(value[key])
+        # Runs that wait since an earlier version read this file with its code, which knows no other key.
+        more = {key: value.pop(key) for key in list(value) if key not in _FIRST_KEYS}
+        write_private(self.state / MORE_FILE, json.dumps(more, indent=2), mode=0o644)
         write_private(self.state / "installation.json", json.dumps(value, indent=2), mode=0o644)
 
 
@@ -93,6 +107,8 @@ def read_installation(state: Path | None = None) -> Installation:
     folder = state or state_folder()
     try:
         value = json.loads((folder / "installation.json").read_text())
+        more = folder / MORE_FILE
+        value |= json.loads(more.read_text()) if more.exists() else {}
     except FileNotFoundError as exc:
         raise ConfigError(f"No Slipway installation in {folder}. Run `slipway up`, or set {STATE_VARIABLE}.") from exc
     for key in ("state", "sockets", "python", "postgres_bin"):
@@ -102,20 +118,31 @@ def read_installation(state: Path | None = None) -> Installation:
     return Installation(**value)
 
 
+def process_role() -> str:
+    """What this process is: `GENERAL`, `PRODUCTION`, or empty for an operator's and the door's."""
+    return os.environ.get(ROLE_VARIABLE, "")
+
+
+def credentials_path(state: Path, role: str) -> Path:
+    """The file with the secrets of a role; the operator's (empty) holds all."""
+    folder = state / WORKERS_FOLDER if role == GENERAL else state
+    return folder / (f"credentials.{role}.json" if role else "credentials.json")
+
+
 def read_secret(name: str, *, state: Path | None = None) -> str:
-    """Read one secret of `credentials.json` by its name.
+    """Read one secret by its name, from the file of this process's role.
 
     Raises:
         ConfigError: where the name is unknown; the message never holds a value.
     """
-    folder = state or state_folder()
+    path = credentials_path(state or state_folder(), process_role())
     try:
-        secrets = cast(dict[str, Any], json.loads((folder / "credentials.json").read_text()))
+        secrets = cast(dict[str, Any], json.loads(path.read_text()))
         return str(secrets[name])
     except (FileNotFoundError, PermissionError) as exc:
-        raise ConfigError(f"Cannot read {folder}/credentials.json as this user. Run as its owner.") from exc
+        raise ConfigError(f"Cannot read {path} as this user. Run as its owner, after `slipway up`.") from exc
     except KeyError as exc:
-        raise ConfigError(f"No secret named '{name}' in {folder}/credentials.json. Run `slipway up`.") from exc
+        raise ConfigError(f"No secret named '{name}' in {path}. Run `slipway up`.") from exc
 
 
 def write_private(path: Path, text: str, *, mode: int = 0o600) -> None:

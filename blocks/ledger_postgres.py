@@ -4,18 +4,28 @@ Appends are serialised by an advisory lock held to the end of the transaction, s
 can insert and select only; a trigger refuses the rest (`blocks/ledger_schema.py`).
 """
 
-import json
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Collection, Generator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from typing import Any, LiteralString
 
 from blocks.ledger_schema import install_schema
 from blocks.postgres_session import PostgresSession
 from domain.canonical import canonical_json
-from domain.ledger import Entry, Event, chain_entry
+from domain.ledger import Entry, Event, Link, as_stored, chain_entry, encode_fields, encode_time
 
 __all__ = ["PostgresLedger", "install_schema"]
 
 _LOCK = 0x51_1B_A4
+_PAGE = 2000
+_1970 = datetime(1970, 1, 1, tzinfo=UTC)
+
+# Times as seconds with all their digits, `data` as its text: what is hashed is what is stored, not what we make of it.
+_LINKS: LiteralString = """
+SELECT seq, extract(epoch FROM at)::text, kind, application, environment, site, release, actor, run, key, data::text,
+    prev_hash, hash
+FROM ledger.event ORDER BY seq
+"""
 
 
 class PostgresLedger:
@@ -26,6 +36,7 @@ class PostgresLedger:
 
     def append(self, event: Event) -> Entry:
         """Add one event to the chain. Effect: one row; with a key that is already there, none."""
+        event = as_stored(event)
         with self._session.transaction() as connection:
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
             if event.key is not None:
@@ -59,8 +70,7 @@ class PostgresLedger:
                     entry.hash,
                 ),
             )
-            # what was written is what JSON makes of it: tuples come back as lists, as any reader will see them
-            return Entry(entry.seq, entry.at, _as_stored(event), entry.prev_hash, entry.hash)
+            return entry
 
     def entries(
         self,
@@ -89,19 +99,39 @@ class PostgresLedger:
         statement = f"SELECT * FROM ledger.event WHERE {' AND '.join(conditions)} ORDER BY seq {order} LIMIT %s"
         return [_read_entry(row) for row in self._session.rows(statement, [*values, limit])]
 
+    def links(self) -> Generator[Link]:
+        """Walk the whole table as it is stored, oldest first, through a cursor of the server: constant memory."""
+        with closing(self._session.stream(_LINKS, page=_PAGE)) as rows:
+            yield from map(_read_link, rows)
 
-def _as_stored(event: Event) -> Event:
-    return Event(
-        kind=event.kind,
-        application=event.application,
-        environment=event.environment,
-        site=event.site,
-        release=event.release,
-        actor=event.actor,
-        run=event.run,
-        key=event.key,
-        data=json.loads(canonical_json(event.data)),
+
+def _read_link(row: tuple[Any, ...]) -> Link:
+    """Read a row as text, whatever somebody made of it: even a time or a number that we would never write."""
+    seq, since_1970, kind, application, environment, site, release, actor, run, key, data, prev_hash, hash = row
+    encoded = encode_fields(
+        seq=seq,
+        at=_read_time(since_1970),
+        kind=kind,
+        application=application,
+        environment=environment,
+        site=site,
+        release=release,
+        actor=actor,
+        run=run,
+        key=key,
+        data=str(data),
     )
+    return Link(seq=seq, encoded=encoded, prev_hash=str(prev_hash), hash=str(hash))
+
+
+def _read_time(since_1970: str) -> str:
+    seconds, _, fraction = str(since_1970).partition(".")
+    if not (seconds.isdigit() and len(fraction) == 6):
+        return str(since_1970)  # no time of ours: infinity, long ago; it will not match its hash
+    try:
+        return encode_time(_1970 + timedelta(seconds=int(seconds), microseconds=int(fraction)))
+    except OverflowError:
+        return str(since_1970)
 
 
 def _read_entry(row: dict[str, Any]) -> Entry:

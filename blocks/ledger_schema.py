@@ -7,7 +7,11 @@ applications, approvers, leases).
 
 import psycopg
 
+from blocks.ledger_roles import GENERAL_GRANTS, GENERAL_ROLE_SQL
 from blocks.postgres_session import LEDGER_ROLE
+from blocks.schema_version import apply_steps
+from blocks.settings_schema import SETTINGS_GRANTS, SETTINGS_TABLES
+from blocks.usage_schema import USAGE_GRANTS, USAGE_TABLES
 
 OWNER_ROLE = "slipway_ledger_owner"
 
@@ -52,7 +56,7 @@ CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON ledger.event
 
 CREATE OR REPLACE VIEW ledger.live AS
     SELECT DISTINCT ON (application, environment, site)
-        application, environment, site, release, at AS since, actor, run
+        application, environment, site, release, at AS since, actor, run, data ->> 'settings' AS settings
     FROM ledger.event WHERE kind = 'site.switched'
     ORDER BY application, environment, site, seq DESC;
 CREATE OR REPLACE VIEW ledger.story AS
@@ -64,9 +68,10 @@ CREATE OR REPLACE VIEW ledger.decision AS
     WHERE kind IN ('approval.granted', 'approval.rejected', 'approval.refused', 'approval.expired',
                    'rollback.authorised', 'rollback.refused', 'digest.unblocked', 'unblock.refused');
 CREATE OR REPLACE VIEW ledger.blocked AS
-    SELECT application, release, at AS since, actor, data ->> 'reason' AS reason FROM (
-        SELECT DISTINCT ON (application, release) * FROM ledger.event
-        WHERE kind IN ('digest.blocked', 'digest.unblocked') ORDER BY application, release, seq DESC
+    SELECT application, release, at AS since, actor, data ->> 'reason' AS reason, data ->> 'settings' AS settings FROM (
+        SELECT DISTINCT ON (application, release, data ->> 'settings') * FROM ledger.event
+        WHERE kind IN ('digest.blocked', 'digest.unblocked')
+        ORDER BY application, release, data ->> 'settings', seq DESC
     ) newest WHERE kind = 'digest.blocked';
 CREATE OR REPLACE VIEW ledger.incident AS
     SELECT seq AS number, at AS opened_at, application, environment, release, run,
@@ -105,11 +110,18 @@ CREATE TABLE IF NOT EXISTS desk.approver (
     seed bytea NOT NULL,
     enrolled_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+ALTER TABLE desk.approver ADD COLUMN IF NOT EXISTS wrong_codes integer NOT NULL DEFAULT 0;
+ALTER TABLE desk.approver ADD COLUMN IF NOT EXISTS locked_until timestamptz;
 CREATE TABLE IF NOT EXISTS desk.used_code (
     approver text NOT NULL,
     time_step bigint NOT NULL,
     used_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (approver, time_step)
+);
+CREATE TABLE IF NOT EXISTS desk.forge_access (
+    application text PRIMARY KEY,
+    url text NOT NULL,
+    token bytea NOT NULL
 );
 CREATE TABLE IF NOT EXISTS desk.lease (
     name text PRIMARY KEY,
@@ -144,5 +156,17 @@ def install_schema(superuser_url: str) -> None:
     Effect: tables, views, triggers, roles without passwords and grants; running it again changes nothing.
     """
     with psycopg.connect(superuser_url, autocommit=True) as connection, connection.transaction():
-        for part in (_ROLES, _LEDGER, _DESK, _GRANTS):
+        for part in (
+            _ROLES,
+            GENERAL_ROLE_SQL,
+            _LEDGER,
+            _DESK,
+            SETTINGS_TABLES,
+            USAGE_TABLES,
+            _GRANTS,
+            SETTINGS_GRANTS,
+            USAGE_GRANTS,
+            GENERAL_GRANTS,
+        ):
             connection.execute(part)
+        apply_steps(connection, writers=(LEDGER_ROLE,))

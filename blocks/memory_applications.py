@@ -1,7 +1,9 @@
 """The register of applications in memory: the twin of `blocks/applications_postgres.py`."""
 
+from datetime import datetime
+
 from domain.errors import ConfigError
-from domain.ports import Application
+from domain.ports import Application, ForgeAccess
 
 
 class MemoryApplications:
@@ -9,6 +11,8 @@ class MemoryApplications:
 
     def __init__(self) -> None:
         self._applications: dict[str, tuple[Application, str]] = {}
+        self._before: dict[str, tuple[str, datetime]] = {}
+        self._access: dict[str, ForgeAccess] = {}
 
     def add(self, application: Application, *, webhook_secret: str) -> None:
         other = self.find(forge=application.forge, repository=application.repository)
@@ -36,3 +40,24 @@ class MemoryApplications:
     def webhook_secret(self, name: str) -> str:
         self.get(name)
         return self._applications[name][1]
+
+    def webhook_secrets(self, name: str, *, now: datetime) -> tuple[str, ...]:
+        present = self.webhook_secret(name)
+        before, until = self._before.get(name, ("", now))
+        return (present, before) if until > now else (present,)
+
+    def replace_secret(self, name: str, secret: str, *, old_until: datetime) -> None:
+        present = self.webhook_secret(name)
+        before = present if secret != present else self._before.get(name, ("", old_until))[0]
+        if before:
+            self._before[name] = (before, old_until)
+        self._applications[name] = (self._applications[name][0], secret)
+
+    def set_forge_access(self, name: str, access: ForgeAccess | None) -> None:
+        self.get(name)
+        self._access.pop(name, None)
+        if access is not None:
+            self._access[name] = access
+
+    def forge_access(self, name: str) -> ForgeAccess | None:
+        return self._access.get(name)

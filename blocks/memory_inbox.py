@@ -14,8 +14,7 @@ class MemoryInbox:
         self.deliveries: list[Delivery] = []
 
     def store(self, *, forge: str, repository: str, delivery_id: str, headers: Mapping[str, str], body: bytes) -> bool:
-        identity = (forge, repository, delivery_id)
-        if any((known.forge, known.repository, known.delivery_id) == identity for known in self.deliveries):
+        if self.find(forge=forge, repository=repository, delivery_id=delivery_id) is not None:
             return False
         self.deliveries.append(
             Delivery(
@@ -29,6 +28,11 @@ class MemoryInbox:
             )
         )
         return True
+
+    def find(self, *, forge: str, repository: str, delivery_id: str) -> Delivery | None:
+        identity = (forge, repository, delivery_id)
+        found = [one for one in self.deliveries if (one.forge, one.repository, one.delivery_id) == identity]
+        return found[0] if found else None
 
     def waiting(self, *, limit: int = 50) -> list[Delivery]:
         return [delivery for delivery in self.deliveries if delivery.status == "waiting"][:limit]

@@ -1,12 +1,10 @@
 """The ledger in memory: the twin of `blocks/ledger_postgres.py`, held to the same contract suite."""
 
-import json
-from collections.abc import Callable, Collection
-from dataclasses import replace
+from collections.abc import Callable, Collection, Generator
 from datetime import UTC, datetime
 
-from domain.canonical import canonical_json
-from domain.ledger import Entry, Event, chain_entry
+from domain.entries import select_entries
+from domain.ledger import Entry, Event, Link, as_stored, chain_entry, link_of
 
 
 class MemoryLedger:
@@ -17,10 +15,12 @@ class MemoryLedger:
         self._entries: list[Entry] = []
 
     def append(self, event: Event) -> Entry:
-        known = next((entry for entry in self._entries if event.key is not None and entry.event.key == event.key), None)
+        stored = as_stored(event)
+        known = next(
+            (entry for entry in self._entries if stored.key is not None and entry.event.key == stored.key), None
+        )
         if known is not None:
             return known
-        stored = replace(event, data=json.loads(canonical_json(event.data)))
         entry = chain_entry(self._entries[-1] if self._entries else None, self._clock(), stored)
         self._entries.append(entry)
         return entry
@@ -37,14 +37,17 @@ class MemoryLedger:
         limit: int = 10_000,
         newest_first: bool = False,
     ) -> list[Entry]:
-        found = [
-            entry
-            for entry in self._entries
-            if entry.seq > after
-            and (not kinds or entry.kind in kinds)
-            and application in ("", entry.event.application)
-            and environment in ("", entry.event.environment)
-            and release in ("", entry.event.release)
-            and run in ("", entry.event.run)
-        ]
-        return (found[::-1] if newest_first else found)[:limit]
+        return select_entries(
+            self._entries,
+            kinds=kinds,
+            application=application,
+            environment=environment,
+            release=release,
+            run=run,
+            after=after,
+            limit=limit,
+            newest_first=newest_first,
+        )
+
+    def links(self) -> Generator[Link]:
+        yield from map(link_of, self._entries)

@@ -25,6 +25,11 @@ class MemoryRunRecords:
     def unfinished(self, *, flow: str) -> list[RunRecord]:
         return [r for r in self.records.values() if r.flow == flow and not r.has_ended]
 
+    def close(self, run: str, *, name: str, message: str) -> None:
+        record = self.records.get(run)
+        if record is not None and record.state == "paused":
+            self.records[run] = replace(record, state="completed", message=message)
+
     def cancel(self, run: str) -> None:
         record = self.records.get(run)
         if record is not None and not record.has_ended:

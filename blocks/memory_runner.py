@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from domain.isolation import Isolation
 from domain.service import Outcome
 
 NO_SUCH_PROGRAM = 127
@@ -50,6 +51,8 @@ class MemoryRunner:
         environment: Mapping[str, str],
         limit_s: float,
         log: Path | None = None,
+        network: bool = False,
+        servers: Path | None = None,
     ) -> Outcome:
         program = self.programs.get(command[0])
         if program is None:
@@ -65,6 +68,10 @@ class MemoryRunner:
         if seconds > limit_s:
             return Outcome(exit_code=-9, seconds=limit_s, tail=tail, timed_out=True)
         return Outcome(exit_code=answer.exit_code, seconds=seconds, tail=tail)
+
+    def isolation(self) -> Isolation:
+        """Functions see what they are given and nothing else."""
+        return Isolation(user=True, filesystem=True, processes=True, network=True)
 
     def hand_over(self, directory: Path) -> None:
         self.handed_over.append(directory)

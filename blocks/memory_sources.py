@@ -51,6 +51,14 @@ class MemorySources:
         reached = [sha for sha in self._ancestry(application, head) if sha not in before]
         return [self._mirrors[application].commits[sha].commit for sha in reached[:limit]]
 
+    def people(self, application: str, *, base: str | None, head: str) -> frozenset[str]:
+        listed = self.commits(application, base=base, head=head, limit=len(self._mirrors[application].commits))
+        return frozenset(name for commit in listed for name in commit.people)
+
+    def is_ancestor(self, application: str, older: str, newer: str) -> bool:
+        known = self._mirrors.get(application)
+        return known is not None and older in known.commits and older in self._ancestry(application, newer)
+
     def commit_time(self, application: str, commit: str) -> int:
         return self._commit(application, commit).time
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from domain.errors import ConfigError, InvariantError
 from domain.release import Manifest, short
+from domain.revision import release_of
 from domain.service import Instance, Outcome, ServiceSpec
 
 
@@ -91,7 +92,7 @@ class MemoryTarget:
         return self.answer(self.commands[-1])
 
     def start(self, spec: ServiceSpec) -> list[Instance]:
-        self._verify(spec.release)
+        self._verify(release_of(spec.release))
         if self._specs.get(spec.release) != spec:
             old = {instance.index: instance.url for instance in self._instances.get(spec.release, [])}
             self._specs[spec.release] = spec

@@ -11,9 +11,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from blocks.clock import MemoryClock
+from blocks.disk import MemoryDisk
+from blocks.memory_anchors import MemoryAnchors
+from blocks.memory_application_settings import MemoryApplicationSettings
 from blocks.memory_applications import MemoryApplications
 from blocks.memory_approvers import MemoryApprovers
 from blocks.memory_balancer import MemoryBalancer, MemoryMetrics
+from blocks.memory_break_glass import MemoryBreakGlass
+from blocks.memory_commit_statuses import MemoryCommitStatuses
 from blocks.memory_databases import MemoryDatabases
 from blocks.memory_flow_runs import MemoryFlowRuns
 from blocks.memory_images import MemoryImages
@@ -22,8 +27,10 @@ from blocks.memory_leases import MemoryLeases
 from blocks.memory_ledger import MemoryLedger
 from blocks.memory_notifier import MemoryNotifier
 from blocks.memory_packages import MemoryPackages
+from blocks.memory_reviews import MemoryReviews
 from blocks.memory_run_records import MemoryRunRecords
 from blocks.memory_runner import MemoryRunner
+from blocks.memory_screen import MemoryScreen
 from blocks.memory_sources import MemorySources
 from blocks.memory_store import MemoryObjectStore
 from blocks.memory_target import MemoryTarget
@@ -116,8 +123,13 @@ class MemoryWorld:
     behaviour: dict[str, Behaviour] = field(default_factory=dict[str, Behaviour])
     clock: MemoryClock = field(default_factory=MemoryClock)
     ledger: MemoryLedger = field(default_factory=MemoryLedger)
+    anchors: MemoryAnchors = field(default_factory=MemoryAnchors)
     leases: MemoryLeases = field(default_factory=MemoryLeases)
+    break_glass: MemoryBreakGlass = field(default_factory=MemoryBreakGlass)
     applications: MemoryApplications = field(default_factory=MemoryApplications)
+    settings: MemoryApplicationSettings = field(default_factory=MemoryApplicationSettings)
+    commit_statuses: MemoryCommitStatuses = field(default_factory=MemoryCommitStatuses)
+    reviews: MemoryReviews = field(default_factory=MemoryReviews)
     inbox: MemoryInbox = field(default_factory=MemoryInbox)
     approvers: MemoryApprovers = field(default_factory=lambda: MemoryApprovers(lambda: datetime.now(UTC)))
     notifier: MemoryNotifier = field(default_factory=MemoryNotifier)
@@ -126,6 +138,8 @@ class MemoryWorld:
     packages: MemoryPackages = field(default_factory=lambda: MemoryPackages(Path(tempfile.mkdtemp())))
     flow_runs: MemoryFlowRuns = field(default_factory=MemoryFlowRuns)
     run_records: MemoryRunRecords = field(default_factory=MemoryRunRecords)
+    disk: MemoryDisk = field(default_factory=MemoryDisk)
+    screen: MemoryScreen = field(default_factory=MemoryScreen)
     store: MemoryObjectStore = field(default_factory=MemoryObjectStore)
     images: MemoryImages = field(default_factory=MemoryImages)
     databases: MemoryDatabases = field(default_factory=MemoryDatabases)
@@ -136,6 +150,9 @@ class MemoryWorld:
         for number, site in enumerate(self.sites.values(), start=1):
             site.balancer.url = f"http://entry-{number}"
         self.prober = MemoryProber(self.sites)
+
+    def keep_copies(self) -> None:
+        """What is in memory is all there is."""
 
     def forge(self, name: str) -> Forge:
         raise ConfigError(f"No forge named '{name}' in memory.")

@@ -9,13 +9,14 @@ from psycopg import sql
 from domain.errors import TransientError
 
 
-def ensure_role(superuser_url: str, role: str, *, password: str) -> None:
-    """Make a role that may log in with this password. May be repeated."""
+def ensure_role(superuser_url: str, role: str, *, password: str, may_create: bool = False) -> None:
+    """Make a role that may log in with this password, and make databases and roles if told so. May be repeated."""
     with _connect(superuser_url) as connection:
         verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
         exists = connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,)).rowcount
         verb = "ALTER" if exists else "CREATE"
         statement = sql.SQL(verb + " ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(role), sql.Literal(verifier))
+        statement += sql.SQL(" CREATEDB CREATEROLE" if may_create else "")
         connection.execute(statement)
 
 
@@ -41,6 +42,16 @@ def ensure_extension(superuser_url: str, extension: str) -> None:
     """Make an extension in the database that the URL names. May be repeated."""
     with _connect(superuser_url) as connection:
         connection.execute(sql.SQL("CREATE EXTENSION IF NOT EXISTS {}").format(sql.Identifier(extension)))
+
+
+def find_login_problem(url: str) -> str:
+    """Say why nobody gets in with this URL, without the URL; empty where it works."""
+    try:
+        with psycopg.connect(url, connect_timeout=5) as connection:
+            connection.execute("SELECT 1")
+    except psycopg.Error as exc:
+        return str(exc).strip().splitlines()[0][:256]
+    return ""
 
 
 def _connect(url: str) -> psycopg.Connection:

@@ -5,32 +5,35 @@ whether to ask again is the caller's decision, which is why loss of the server i
 """
 
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import DictRow, dict_row, tuple_row
 
-from blocks.installation import Installation, read_secret
+from blocks.installation import GENERAL, Installation, process_role, read_secret
 from domain.errors import InvariantError, TransientError
 
 IDLE_MAX = 4
 LEDGER_DATABASE = "slipway_ledger"
 LEDGER_ROLE = "slipway"
 LEDGER_SECRET = "postgres_slipway"
+GENERAL_ROLE = "slipway_general"
+GENERAL_SECRET = "postgres_general"
 
 
 class PostgresSession:
     """Connections to one database, opened when needed and kept while they work.
 
     Args:
-        url: the connection string; it may hold a password, so it is never printed.
+        url: the connection string, or what reads it when a connection is opened: a password may be rotated under a
+            process that lives on. It may hold a password, so it is never printed.
         connect_limit_s: how long to wait for the server to answer at all.
     """
 
-    def __init__(self, url: str, *, connect_limit_s: int = 3) -> None:
-        self._url = url
+    def __init__(self, url: str | Callable[[], str], *, connect_limit_s: int = 3) -> None:
+        self._url: Callable[[], str] = (lambda: url) if isinstance(url, str) else url
         self._connect_limit_s = connect_limit_s
         self._idle: list[psycopg.Connection[DictRow]] = []
         self._guard = threading.Lock()
@@ -63,6 +66,15 @@ class PostgresSession:
             cursor = connection.execute(statement, parameters)  # pyright: ignore[reportArgumentType, reportCallIssue]
             return cursor.fetchall() if cursor.description else []
 
+    def stream(self, statement: LiteralString, *, page: int) -> Generator[tuple[Any, ...]]:
+        """Yield the rows of one statement, fetching a page at a time; all of them are of one moment."""
+        with (
+            self.transaction() as connection,
+            connection.cursor(name="slipway_stream", row_factory=tuple_row) as cursor,
+        ):
+            cursor.itersize = page
+            yield from cursor.execute(statement)
+
     def close(self) -> None:
         """Close the idle connections; the session opens new ones when it is used again."""
         with self._guard:
@@ -77,7 +89,7 @@ class PostgresSession:
                     return connection
         # keepalive bounds the wait for a server whose machine vanished without a word
         return psycopg.Connection[DictRow].connect(
-            self._url,
+            self._url(),
             autocommit=True,
             row_factory=dict_row,  # pyright: ignore[reportArgumentType]
             connect_timeout=self._connect_limit_s,
@@ -104,10 +116,14 @@ class PostgresSession:
 
 
 def ledger_session(installation: Installation) -> PostgresSession:
-    """Open the database of ledger and desk with the role that may append and read."""
-    password = read_secret(LEDGER_SECRET, state=installation.state)
-    port = installation.ports["postgres"]
-    return PostgresSession(f"postgresql://{LEDGER_ROLE}:{password}@127.0.0.1:{port}/{LEDGER_DATABASE}")
+    """Open the database of ledger and desk with the role that this process has."""
+    role, secret = (GENERAL_ROLE, GENERAL_SECRET) if process_role() == GENERAL else (LEDGER_ROLE, LEDGER_SECRET)
+
+    def url() -> str:
+        password = read_secret(secret, state=installation.state)
+        return f"postgresql://{role}:{password}@127.0.0.1:{installation.ports['postgres']}/{LEDGER_DATABASE}"
+
+    return PostgresSession(url)
 
 
 def _first_line(error: BaseException) -> str:

@@ -8,7 +8,7 @@ signal goes through a handle that compares pid *and* start time, so that a pid u
 import os
 import signal
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 
+from blocks.launch import GUARDIAN_VARIABLE
 from blocks.supervisor import STACK_VARIABLE
 
 _FLOW_RUN_VARIABLE = "PREFECT__FLOW_RUN_ID"
@@ -24,11 +25,13 @@ _WORK_FOLDERS = ("postgres", "s3", "releases", "work")
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One process of the stack. `part` is its group under supervisor, empty for what is not under it."""
+    """One process of the stack. `part` is its group under supervisor, empty for what is not under it; a guardian
+    stands under supervisor for a process that an earlier supervisor started (`launch.py`)."""
 
     process: psutil.Process
     part: str
     is_flow_run: bool
+    is_guardian: bool = False
 
     @property
     def pid(self) -> int:
@@ -58,12 +61,30 @@ def end_all(members: Iterable[Member], *, grace_s: float) -> list[Member]:
     """
     members = list(members)
     for member in members:
-        # To PostgreSQL SIGTERM means "when the last client has gone".
-        _signal(member, signal.SIGINT if member.part == "postgres" else signal.SIGTERM)
+        _signal(member, _end_signal(member))
     alive = _wait(members, grace_s)
     for member in alive:
         _signal(member, signal.SIGKILL)
     return _wait(alive, 5)
+
+
+def _end_signal(member: Member) -> signal.Signals:
+    if member.is_guardian:
+        return signal.SIGKILL  # any other signal it would pass on
+    # to PostgreSQL SIGTERM means "when the last client has gone"
+    return signal.SIGINT if member.part == "postgres" else signal.SIGTERM
+
+
+def spare_families(members: Iterable[Member], pids: Collection[int]) -> list[Member]:
+    """Leave out the processes named and all that descend from them."""
+    return [member for member in members if not _line(member.process) & set(pids)]
+
+
+def _line(process: psutil.Process) -> set[int]:
+    try:
+        return {process.pid, *(parent.pid for parent in process.parents())}
+    except psutil.Error:
+        return {process.pid}  # gone meanwhile
 
 
 def wait_gone(pid: int, *, limit_s: float) -> bool:
@@ -110,7 +131,7 @@ def _read(process: psutil.Process, state: Path) -> Member | None:
         environment = process.environ()
         if environment.get(STACK_VARIABLE) == str(state):
             part = environment.get("SUPERVISOR_GROUP_NAME", "")
-            return Member(process=process, part=part, is_flow_run=_FLOW_RUN_VARIABLE in environment)
+            return Member(process, part, _FLOW_RUN_VARIABLE in environment, GUARDIAN_VARIABLE in environment)
         if _works_in(process, state) and process.terminal() is None:
             return Member(process=process, part="", is_flow_run=False)
     except psutil.Error:

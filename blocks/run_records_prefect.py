@@ -20,7 +20,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
-from prefect.states import Cancelling
+from prefect.states import Cancelling, Completed
 
 from domain.errors import TransientError
 from domain.ports import RunRecord
@@ -60,6 +60,14 @@ class PrefectRunRecords:
     def unfinished(self, *, flow: str) -> list[RunRecord]:
         open_runs = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=UNFINISHED)))
         return self._list(open_runs, sort=FlowRunSort.EXPECTED_START_TIME_ASC, flow=flow)
+
+    def close(self, run: str, *, name: str, message: str) -> None:
+        record = self.find(run)
+        if record is None or record.state != "paused":
+            return
+        ended = Completed(name=name, message=message)
+        # by force: Prefect's rules have no way from suspended to ended but through a process
+        self._ask(lambda client: client.set_flow_run_state(UUID(run), ended, force=True))
 
     def cancel(self, run: str) -> None:
         record = self.find(run)

@@ -9,6 +9,7 @@ import http.client
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from blocks import launch
-from blocks.identity import clean_environment, give, is_root
+from blocks.identity import as_user, clean_environment, is_root
 from blocks.installation import Installation, write_private
 from domain.errors import ConfigError, TransientError
 
@@ -36,7 +37,7 @@ _IDLE = ("STOPPED", "EXITED", "FATAL", "UNKNOWN")
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One program of a group: always restarted, its output in one rotated log.
+    """One program of a group: always restarted, its output appended to one log (`log_rotation.py` bounds it).
 
     `environment` is the whole environment of the process: never log it. `start_attempts` in a row that end within
     `start_s` make it `FATAL`; the default goes on for ever, a second more between attempts each time.
@@ -148,7 +149,8 @@ class Supervisor:
 
     def processes(self, group: str | None = None) -> list[Process]:
         """List every program of every group, or of one; an unknown group has none."""
-        found = [_read_process(info) for info in cast(list[dict[str, Any]], self._call("getAllProcessInfo"))]
+        infos = cast(list[dict[str, Any]], self._call("getAllProcessInfo"))
+        found = [_read_process(info, self.folder / "launch") for info in infos]
         return [process for process in found if group is None or process.group == group]
 
     def groups(self) -> list[str]:
@@ -165,12 +167,22 @@ class Supervisor:
         Raises: ConfigError where a name or a path can't be written in supervisor's file.
         """
         folder = self._prepare_folder(group)
-        changed = _write_changed(self.include / f"{group}.conf", self._render(group, programs), user=None)
+        changed = _write_changed(self.include / f"{group}.conf", self._render(group, programs))
         for program in programs:
-            content = {"command": program.command, "environment": dict(program.environment)}
-            text = json.dumps(content, indent=1, sort_keys=True)
-            changed |= _write_changed(folder / f"{program.name}.json", text, user=program.user)
+            text = json.dumps(_launch(program), indent=1, sort_keys=True)
+            changed |= _write_changed(folder / f"{program.name}.json", text)
         return changed
+
+    def living(self) -> dict[str, list[int]]:
+        """Name the groups whose programs live, as they were written down when they started, and their pids.
+
+        True whether supervisor runs or not: what a killed one left is found by pid and start time.
+        """
+        found: dict[str, list[int]] = {}
+        for path in sorted((self.folder / "launch").glob("*/*.pid")):
+            if pid := _living(path):
+                found.setdefault(path.parent.name, []).append(pid)
+        return found
 
     def add_group(self, group: str, programs: Sequence[Program]) -> bool:
         """Make a group run with exactly these programs; True when it was started or changed, False when all was so.
@@ -192,8 +204,8 @@ class Supervisor:
         Raises: TransientError where something still runs at the limit.
         """
         (self.include / f"{group}.conf").unlink(missing_ok=True)
-        shutil.rmtree(self.folder / "launch" / group, ignore_errors=True)
         self.stop(group, limit_s=limit_s)
+        shutil.rmtree(self.folder / "launch" / group, ignore_errors=True)
         self._call("removeProcessGroup", group, tolerate=(_BAD_NAME,))
 
     def start(self, group: str) -> bool:
@@ -214,6 +226,15 @@ class Supervisor:
             if time.monotonic() > deadline:
                 raise TransientError(f"{group}:{busy[0].name} (pid {busy[0].pid}) still runs after {limit_s:.0f} s.")
             time.sleep(_POLL_S)
+        self._end_unguarded(group)
+
+    def _end_unguarded(self, group: str) -> None:
+        """End what an earlier supervisor left of a group, where its guardian did not stand yet, or was killed."""
+        for path in sorted((self.folder / "launch" / group).glob("*.pid")):
+            recorded = launch.read_record(str(path))
+            held = launch.living(recorded)
+            if recorded is not None and held is not None:
+                launch.Guardian(recorded["pid"], held, json.loads(path.with_suffix(".json").read_text())).end()
 
     def ask_stop(self, group: str) -> None:
         """Ask a group to stop, without waiting; an unknown group is no error."""
@@ -248,7 +269,7 @@ class Supervisor:
             path.chmod(0o711)
         self.include.mkdir(exist_ok=True)
         self.include.chmod(0o700)
-        _write_changed(self._launcher, Path(launch.__file__).read_text(), user=None, mode=0o644)
+        _write_changed(self._launcher, Path(launch.__file__).read_text(), mode=0o644)
         return folder
 
     @property
@@ -279,7 +300,6 @@ class Supervisor:
             "command": f'"{_plain(self.python)}" -I -S "{_plain(self._launcher)}" "{_plain(spec)}"',
             "process_name": _plain(program.name),
             "directory": _plain(program.directory),
-            **({"user": program.user} if program.user else {}),
             "priority": program.priority,
             # Order matters at the start and only then: whoever starts supervisor starts the groups, one after another.
             "autostart": "false",
@@ -287,13 +307,13 @@ class Supervisor:
             "startsecs": program.start_s,
             "startretries": program.start_attempts,
             "stopsignal": program.stop_signal,
-            "stopwaitsecs": program.stop_limit_s,
+            # A guardian (`launch.py`) ends its process at the limit; it must not be killed before it has.
+            "stopwaitsecs": program.stop_limit_s + 1,
             "stopasgroup": str(program.stop_children).lower(),
             "killasgroup": "true",
-            "redirect_stderr": "true",
-            "stdout_logfile": _plain(program.log),
-            "stdout_logfile_maxbytes": program.log_size_bytes_max,
-            "stdout_logfile_backups": program.log_backups,
+            # Programs write to their logs themselves: a pipe to supervisor would break when it is killed.
+            "stdout_logfile": "NONE",
+            "stderr_logfile": "NONE",
         }
         lines = "".join(f"{key}={value}\n" for key, value in options.items())
         return f"\n[program:{group}.{program.name}]\n{lines}"
@@ -353,17 +373,50 @@ def tail_file(path: Path, *, lines: int) -> str:
     return "\n".join(text.splitlines()[-lines:])
 
 
-def _read_process(info: Mapping[str, Any]) -> Process:
+def _launch(program: Program) -> dict[str, object]:
+    """What `launch.py` needs to know of a program; holds its environment."""
+    demotion = as_user(program.user)
+    return {
+        "command": program.command,
+        "environment": dict(program.environment),
+        "identity": [demotion["user"], demotion["group"]] if "user" in demotion and "group" in demotion else None,
+        "log": str(program.log),
+        "log_size_bytes_max": program.log_size_bytes_max,
+        "log_backups": program.log_backups,
+        "stop_signal": signal.Signals[f"SIG{program.stop_signal}"].value,
+        "stop_limit_s": program.stop_limit_s,
+        "stop_children": program.stop_children,
+    }
+
+
+def _living(record: Path) -> int | None:
+    """The pid in a record, if exactly that process still lives."""
+    recorded = launch.read_record(str(record))
+    if recorded is None or recorded["boot"] != launch.boot():
+        return None
+    return int(recorded["pid"]) if launch.started(recorded["pid"]) == recorded["started"] else None
+
+
+def _read_process(info: Mapping[str, Any], folder: Path) -> Process:
+    """Read what supervisor says of a program. The pid is the program's own, where supervisor has its guardian's."""
     running = info["statename"] in ("RUNNING", "STARTING", "STOPPING")
+    launch_file = folder / str(info["group"]) / f"{info['name']}.json"
     return Process(
         group=str(info["group"]),
         name=str(info["name"]),
         state=str(info["statename"]),
-        pid=int(info["pid"]) or None,
+        pid=_living(launch_file.with_suffix(".pid")) or int(info["pid"]) or None,
         since=datetime.fromtimestamp(info["start"], UTC) if running and info["start"] else None,
-        log=Path(info["stdout_logfile"]) if info["stdout_logfile"] else None,
+        log=_read_log(launch_file) or (Path(info["stdout_logfile"]) if info["stdout_logfile"] else None),
         description=str(info["description"]),
     )
+
+
+def _read_log(launch_file: Path) -> Path | None:
+    try:
+        return Path(json.loads(launch_file.read_text())["log"])
+    except (OSError, ValueError, KeyError):
+        return None  # taken away at this moment
 
 
 def _plain(value: str | Path) -> str:
@@ -379,9 +432,8 @@ def _plain(value: str | Path) -> str:
     return text.replace("%", "%%")
 
 
-def _write_changed(path: Path, text: str, *, user: str | None, mode: int = 0o600) -> bool:
+def _write_changed(path: Path, text: str, *, mode: int = 0o600) -> bool:
     if path.exists() and path.read_text() == text:
         return False
     write_private(path, text, mode=mode)
-    give(path, user, mode=mode)
     return True

@@ -14,18 +14,24 @@ from pathlib import Path
 from pydantic import Field
 
 from blocks.bundle import SOURCE
-from blocks.guarded import Guarded, Order
+from blocks.guarded import Disk, Guarded, Order
 from blocks.identity import give, give_all
 from blocks.installed_block import InstalledBlock
 from blocks.instance_register import HOST, InstanceGroup, InstanceRegister, group_name
+from blocks.isolation import BUBBLEWRAP, Holder, holder
+from blocks.kept_specs import KeptSpecs
 from blocks.local_releases import VENV, LocalReleases
 from blocks.supervisor import Process, Program, Supervisor, tail_file
 from blocks.verified import hash_file
 from blocks.world import open_world
 from domain.release import Manifest
+from domain.revision import release_of
 from domain.service import Instance, Outcome, ServiceSpec
 
 GIB = 1024**3
+# bubblewrap would end, and all in it, at the signal that asks an instance to end gracefully; so it ignores that, and
+# the instance, in the same process group, hears it. Its parent is this shell, not supervisor, with which it would die.
+_KEEP = ("sh", "-c", "trap '' TERM; \"$@\"; exit $?", "sh")
 _STATES = {
     "STARTING": "starting",
     "RUNNING": "running",
@@ -50,6 +56,10 @@ class LocalTarget(InstalledBlock):
     )
     address_space_gib: int = Field(default=16, ge=1, description="Most address space of a one-off command's process.")
     file_gib: int = Field(default=4, ge=1, description="Largest file that a one-off command may write.")
+    disk_gib: int = Field(default=16, ge=1, description="Most that a one-off command may write in all.")
+    processes_max: int = Field(default=4096, ge=16, description="Most processes of a command or an instance.")
+    bubblewrap: str = Field(default=BUBBLEWRAP, description="Program that isolates releases; empty: none.")
+    visible: list[str] = Field(default=[], description="Paths that releases may read, besides the system's.")
     log_size_bytes_max: int = Field(default=5_000_000, ge=10_000, description="Size at which an instance's log turns.")
 
     def prepare(self, manifest: Manifest) -> None:
@@ -97,6 +107,14 @@ class LocalTarget(InstalledBlock):
                     "RLIMIT_FSIZE": self.file_gib * GIB,
                     "RLIMIT_CORE": 0,
                 },
+                sandbox=self._holder.sandbox(
+                    tmp=home / "tmp",
+                    read_only=(self._releases.folder(manifest), venv, *map(Path, self.visible)),
+                    writable=(source, home),
+                    network=True,
+                    processes_max=self.processes_max,
+                ),
+                disk=Disk((source, home), self.disk_gib * GIB, GIB),
             )
             with Guarded(order) as guarded:
                 return guarded.wait()
@@ -109,7 +127,7 @@ class LocalTarget(InstalledBlock):
         Raises: ConfigError where the release is not prepared; InvariantError where its bytes are not the pinned ones;
             TransientError where supervisor does not answer or no port is left.
         """
-        manifest = self._releases.manifest_of(spec.release)
+        manifest = self._releases.manifest_of(release_of(spec.release))
         self.verify(manifest)
         name = group_name(self._place, spec.application, spec.release)
         register = self._register
@@ -118,6 +136,7 @@ class LocalTarget(InstalledBlock):
             wanted = InstanceGroup(self._place, spec.application, spec.release, (), spec.stop_limit_s)
             group = register.claim(wanted, count=spec.instances, alive=alive)
             self._supervisor.add_group(name, self._programs(spec, manifest, group))
+        KeptSpecs(self.installation).keep(self._place, spec)
         return [instance for instance in self.instances(spec.application) if instance.release == spec.release]
 
     def stop(self, application: str, release: str) -> None:
@@ -191,7 +210,9 @@ class LocalTarget(InstalledBlock):
         return [
             Program(
                 name=str(index),
-                command=(*check, hash_file(str(record)), *_fill(spec.command, port)),
+                command=self._isolated(
+                    manifest, home, check=(*check, hash_file(str(record)), *_fill(spec.command, port))
+                ),
                 directory=releases.folder(manifest) / SOURCE,
                 environment=variables | {"HOST": HOST, "PORT": str(port)},
                 user=user,
@@ -203,6 +224,29 @@ class LocalTarget(InstalledBlock):
             )
             for index, port in enumerate(group.ports)
         ]
+
+    @property
+    def _holder(self) -> Holder:
+        return holder(self.installation, self.installation.users.service, program=self.bubblewrap)
+
+    def _isolated(self, manifest: Manifest, home: Path, *, check: tuple[str, ...]) -> tuple[str, ...]:
+        """Put an instance where it sees the system, its own release and its home; and this machine's network."""
+        releases = self._releases
+        sandbox = self._holder.sandbox(
+            tmp=home / "tmp",
+            read_only=(
+                releases.folder(manifest),
+                releases.record(manifest),
+                releases.ensure_check(),
+                *map(Path, self.visible),
+            ),
+            writable=(home,),
+            network=True,
+            processes_max=self.processes_max,
+        )
+        if sandbox is None:
+            return check
+        return (*_KEEP, *sandbox.wrap(check, directory=releases.folder(manifest) / SOURCE))
 
     def _variables(self, venv: Path, home: Path) -> dict[str, str]:
         """What every command of a release finds in its environment, before its own variables."""

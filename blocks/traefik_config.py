@@ -11,11 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from domain.service import Arm, service_name
+from domain.service import SETTINGS_SIGN, Arm, service_name
 
 RELEASE_HEADER = "X-Slipway-Release"
 """Sent with every health check, so that Traefik's API shows the whole digest of a child service."""
 
+
+_REVISION = rf"[0-9a-f]{{12}}(?:{SETTINGS_SIGN}[0-9]+)?"
 
 NOBODY = "http://127.0.0.1:1"
 """Where a release without a living instance sends a request: refused at once, so that it is counted and tried again."""
@@ -51,9 +53,9 @@ def render_routes(application: str, arms: Sequence[Arm], timing: Timing) -> dict
 
 
 def counted_release(application: str, service: str) -> str | None:
-    """Say which release (12 digits) of an application Traefik counts under a service's name; None for none."""
-    found = re.fullmatch(rf"{re.escape(application)}-([0-9a-f]{{12}})(-down)?@file", service)
-    return found[1] if found else None
+    """Say which revision (shortened) of an application Traefik counts under a service's name; None for none."""
+    found = re.fullmatch(rf"{re.escape(application)}-({_REVISION})(-down)?@file", service)
+    return _plain_revision(found[1]) if found else None
 
 
 def read_arms(application: str, services: Mapping[str, Mapping[str, Any]]) -> list[Arm]:
@@ -70,7 +72,7 @@ def read_arms(application: str, services: Mapping[str, Mapping[str, Any]]) -> li
 
 def services_of(application: str, shown: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
     """Choose an application's services from all that Traefik shows, by name without `@file`."""
-    names = re.compile(rf"{re.escape(application)}(?:-[0-9a-f]{{12}}(-arm|-down)?)?@file")
+    names = re.compile(rf"{re.escape(application)}(?:-{_REVISION}(-arm|-down)?)?@file")
     found: dict[str, Mapping[str, Any]] = {}
     for service in shown:
         match = names.fullmatch(str(service.get("name")))
@@ -165,11 +167,15 @@ def _render_transport(timing: Timing) -> dict[str, Any]:
 def _read_arm(name: str, balancer: Mapping[str, Any], weight_percent: int) -> Arm:
     check = cast(dict[str, Any], balancer.get("healthCheck") or {})
     return Arm(
-        release=str(check.get("headers", {}).get(RELEASE_HEADER) or name.rpartition("-")[2]),
+        release=str(check.get("headers", {}).get(RELEASE_HEADER) or _plain_revision(name.rpartition("-")[2])),
         weight_percent=weight_percent,
         addresses=tuple(str(server["url"]) for server in balancer.get("servers") or ()),
         health_path=str(check.get("path", "")),
     )
+
+
+def _plain_revision(name: str) -> str:
+    return name.replace(SETTINGS_SIGN, "@")
 
 
 def _plain(name: str) -> str:

@@ -8,6 +8,7 @@ uses the same listing, so that both see the same.
 import hashlib
 import json
 import os
+import signal
 import sys
 
 
@@ -69,6 +70,8 @@ def main(record: str, sha256: str, *command: str) -> None:
     difference = check_record(record, sha256, ("source", "venv"))
     if difference:
         sys.exit(f"slipway: not started, since this release is not what was installed: {difference}")
+    # ignored by what isolates us, and handed down to us; the instance has to hear it
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.execvpe(command[0], list(command), os.environ)
 
 

@@ -10,11 +10,16 @@ from typing import Protocol, cast
 from domain.catalogue import Language
 from domain.environment import Environment
 from domain.ports import (
+    Anchors,
     Applications,
+    ApplicationSettings,
     Approvers,
     Balancer,
+    BreakGlass,
     Clock,
+    CommitStatuses,
     Databases,
+    Disk,
     FlowRuns,
     Forge,
     Images,
@@ -25,8 +30,10 @@ from domain.ports import (
     ObjectStore,
     Packages,
     Prober,
+    Reviews,
     Runner,
     RunRecords,
+    Screen,
     Sources,
     Target,
     TrafficMetrics,
@@ -41,9 +48,19 @@ class World(Protocol):
     @property
     def ledger(self) -> Ledger: ...
     @property
+    def anchors(self) -> Anchors: ...
+    @property
     def leases(self) -> Leases: ...
     @property
+    def break_glass(self) -> BreakGlass: ...
+    @property
     def applications(self) -> Applications: ...
+    @property
+    def settings(self) -> ApplicationSettings: ...
+    @property
+    def commit_statuses(self) -> CommitStatuses: ...
+    @property
+    def reviews(self) -> Reviews: ...
     @property
     def inbox(self) -> Inbox: ...
     @property
@@ -61,9 +78,13 @@ class World(Protocol):
     @property
     def clock(self) -> Clock: ...
     @property
+    def disk(self) -> Disk: ...
+    @property
     def prober(self) -> Prober: ...
     @property
     def run_records(self) -> RunRecords: ...
+    @property
+    def screen(self) -> Screen: ...
     @property
     def store(self) -> ObjectStore: ...
     @property
@@ -71,6 +92,7 @@ class World(Protocol):
     @property
     def databases(self) -> Databases: ...
 
+    def keep_copies(self) -> None: ...
     def forge(self, name: str) -> Forge: ...
     def environment(self, name: str) -> Environment: ...
     def environments(self) -> list[Environment]: ...

@@ -11,11 +11,17 @@ from prefect.events.actions import ActionTypes, ChangeFlowRunState, RunDeploymen
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 
 HEARTBEAT_S = 30
-HEARTBEATS_MISSED = 3
+SILENCE_S = 75
+"""Two heartbeats missed, and half of a third for a busy machine: what was midway is settled within two minutes."""
 
 _ENDINGS = ("Completed", "Failed", "Cancelled", "Crashed", "TimedOut", "AwaitingRetry")
 _WAITING = ("Suspended", "Paused")
 _WATCHED_FLOWS = ["ci", "cd", "rollback"]
+
+
+def our_automations(reconcile: UUID) -> list[AutomationCore]:
+    """All of them. `reconcile` is the id of that deployment."""
+    return [zombie_automation(), reconcile_automation(reconcile)]
 
 
 def zombie_automation() -> AutomationCore:
@@ -24,10 +30,9 @@ def zombie_automation() -> AutomationCore:
     The waiting states are among what is expected after a heartbeat, or every open approval would be crashed.
     """
     states = {f"prefect.flow-run.{name}" for name in (*_ENDINGS, *_WAITING)}
-    silence_s = HEARTBEAT_S * HEARTBEATS_MISSED
     return AutomationCore(
         name="slipway: a silent run is crashed",
-        description=f"No heartbeat for {silence_s} s, and no end either: the process is dead.",
+        description=f"No heartbeat for {SILENCE_S} s, and no end either: the process is dead.",
         trigger=EventTrigger(
             after={"prefect.flow-run.heartbeat"},
             expect={"prefect.flow-run.heartbeat", *states},
@@ -35,9 +40,9 @@ def zombie_automation() -> AutomationCore:
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,
             threshold=1,
-            within=timedelta(seconds=silence_s),
+            within=timedelta(seconds=SILENCE_S),
         ),
-        actions=_one(ChangeFlowRunState, state=StateType.CRASHED, message=f"No heartbeat for {silence_s} s"),
+        actions=_one(ChangeFlowRunState, state=StateType.CRASHED, message=f"No heartbeat for {SILENCE_S} s"),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from domain.errors import ConfigError
+from domain.schema import Declaration
 
 FILE = "slipway.toml"
 
@@ -40,17 +41,23 @@ class ApplicationPart(_Part):
 
 
 class BuildPart(_Part):
-    """How a commit becomes a bundle: locked wheels, then commands of the application's own."""
+    """How a commit becomes a bundle: locked wheels, then commands of the application's own.
+
+    They reach the package registry; `network = true` gives them all of this machine's network.
+    """
 
     requirements: RelativePath = "requirements.lock"
     commands: tuple[Command, ...] = ()
+    network: bool = False
     limit_s: Annotated[int, Field(ge=1, le=3600)] = 600
 
 
 class CheckPart(_Part):
     """One check of `ci`; it passes when its command ends with 0 within its limit.
 
-    `database = true` gives it a throw-away PostgreSQL in `DATABASE_URL`.
+    `database = true` gives it a throw-away PostgreSQL in `DATABASE_URL`; `network = true` this machine's network,
+    where else it reaches the package registry only. One with a database is run once more while its release is live, on
+    the schema of a release that brings migrations, unless `on_new_schema = false`.
     """
 
     name: Name
@@ -58,6 +65,8 @@ class CheckPart(_Part):
     command: Command
     requirements: RelativePath | None = None
     database: bool = False
+    on_new_schema: bool = True
+    network: bool = False
     limit_s: Annotated[int, Field(ge=1, le=3600)] = 300
 
 
@@ -70,11 +79,16 @@ class ImagePart(_Part):
 
 
 class ServicePart(_Part):
-    """How one instance starts. `{host}` and `{port}` in the command are replaced; SIGTERM ends it gracefully."""
+    """How one instance starts. `{host}` and `{port}` in the command are replaced; SIGTERM ends it gracefully.
+
+    `config` and `secrets` name what must be set in an environment before a release may go there.
+    """
 
     command: Command
     instances: Annotated[int, Field(ge=1, le=16)] = 2
     environment: dict[EnvironmentKey, str] = {}
+    config: tuple[EnvironmentKey, ...] = ()
+    secrets: tuple[EnvironmentKey, ...] = ()
     stop_limit_s: Annotated[int, Field(ge=1, le=600)] = 30
 
 
@@ -87,11 +101,24 @@ class HealthPart(_Part):
 
 
 class DatabasePart(_Part):
-    """The application's database: the folder of its migrations and the command that applies them."""
+    """The application's database: the folder of its migrations and the command that applies them.
+
+    A statement of theirs that waits longer than `lock_timeout_s` for a lock is ended, and the command is run again, at
+    most `lock_attempts` times in all. What they mean to other releases: `domain/schema.py`.
+    """
 
     migrations: RelativePath = "migrations"
     migrate: Command
     limit_s: Annotated[int, Field(ge=1, le=3600)] = 300
+    lock_timeout_s: Annotated[int, Field(ge=1, le=600)] = 5
+    lock_attempts: Annotated[int, Field(ge=1, le=10)] = 3
+    compatible_with_live: bool = False
+    readable_from: Annotated[str, Field(pattern=r"^\w[\w.-]*$")] | None = None
+
+    @property
+    def declaration(self) -> Declaration:
+        """What this release says of its migrations."""
+        return Declaration(self.compatible_with_live, self.readable_from or "")
 
 
 class AcceptancePart(_Part):
@@ -168,6 +195,11 @@ class ApplicationFile(_Part):
     smoke: SmokePart = SmokePart()
     rollout: RolloutPart = RolloutPart()
     objectives: ObjectivesPart = ObjectivesPart()
+
+    def names_with_network(self) -> tuple[str, ...]:
+        """What asks for the machine's network: `build`, and checks by name."""
+        build = ("build",) if self.build.network and self.build.commands else ()
+        return (*build, *(check.name for check in self.check if check.network))
 
     @model_validator(mode="after")
     def _check_names_differ(self) -> "ApplicationFile":

@@ -11,13 +11,16 @@ from typing import Any, Literal
 from domain.canonical import digest_of
 from domain.catalogue import Language, say
 from domain.delivery import Commit
+from domain.kept import restore_fact
+from domain.people import is_among
 from domain.ports import Approver
 from domain.release import short
+from domain.roles import Role, has_role
 
 LISTED_MAX = 8
 """How many commits, settings or migrations a form lists; it has one screen."""
 
-Refusal = Literal["unknown", "role", "self", "wrong", "used", "bypassed", "malformed"]
+Refusal = Literal["unknown", "role", "self", "wrong", "used", "locked", "bypassed", "malformed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,16 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """Everything that an approver is shown and agrees to. `live` is empty where nothing is live yet."""
+    """Everything that an approver is shown and agrees to. `live` is a revision, empty where nothing is
+    live yet.
+
+    `requesters` are all names of who pushed or wrote what is between `live` and `commit`; `is_push_signed` says that
+    the `requester` was authenticated by the forge. `configuration_hash` covers the whole of the rendered configuration,
+    of which `configuration` is the difference. `settings_version` is the version of the environment's settings that
+    would go live, `secrets` its secrets as `NAME@version`. `isolation` says what the machine that built and checked the
+    release could not isolate. `is_unrelated` says that what is live is not in the commit's
+    history.
+    """
 
     application: str
     environment: str
@@ -54,6 +66,16 @@ class Shown:
     migrations: tuple[str, ...]
     evidence: tuple[Evidence, ...]
     image: str = ""
+    settings_version: int = 0
+    secrets: tuple[str, ...] = ()
+    requesters: tuple[str, ...] = ()
+    is_push_signed: bool = False
+    configuration_hash: str = ""
+    is_unrelated: bool = False
+    isolation: str = ""
+
+    def __setstate__(self, state: list[Any]) -> None:
+        restore_fact(self, state)
 
     @property
     def hash(self) -> str:
@@ -69,22 +91,27 @@ def _as_json(value: Any) -> Any:
     return value
 
 
-def judge_person(approver: Approver | None, *, role: str, requesters: Collection[str]) -> Refusal | None:
+def judge_person(
+    approver: Approver | None,
+    *,
+    role: str,
+    requesters: Collection[str],
+    application: str = "",
+    environment: str = "",
+) -> Refusal | None:
     """Decide whether this person may decide at all; None when they may.
 
     Args:
         approver: the enrolled person, None where the name is unknown.
         role: what the decision takes; an administrator has every role.
-        requesters: names, log-ins and e-mail addresses of those who asked; compared without case.
+        requesters: names, log-ins and e-mail addresses of those who asked; compared as `domain/people.py` does.
+        application, environment: what it is about; empty means all of them, which takes a role for all of them.
     """
     if approver is None:
         return "unknown"
-    if role not in approver.roles and "administrator" not in approver.roles:
+    if not has_role(approver.roles, Role(role, application, environment)):
         return "role"
-    identities = {identity.casefold() for identity in (approver.name, *approver.logins)}
-    if identities & {requester.casefold() for requester in requesters if requester}:
-        return "self"
-    return None
+    return "self" if is_among(approver, requesters) else None
 
 
 def compare_configuration(before: dict[str, Any] | None, after: dict[str, Any]) -> tuple[Difference, ...]:
@@ -109,7 +136,13 @@ def _flatten(value: Any, prefix: str = "") -> dict[str, str]:
 
 
 def explain_request(
-    shown: Shown, *, deadline: str, refusal: str = "", report_url: str = "", language: Language = "en"
+    shown: Shown,
+    *,
+    deadline: str,
+    refusal: str = "",
+    report_url: str = "",
+    language: Language = "en",
+    review: str = "",
 ) -> str:
     """Render the form's description: what, which digest, what differs, what was proven, what each answer does.
 
@@ -118,14 +151,19 @@ def explain_request(
         deadline: when silence becomes no, as people read it.
         refusal: why the answer before did not count; empty at the first asking.
         report_url: where the long report is, empty where there is none.
+        review: how its commits were reviewed, as `domain/review.py` says it; empty means unknown.
     """
     heading = say("approval.heading", language=language, application=shown.application, environment=shown.environment)
     parts = [f"## {heading}"]
     if refusal:
         parts.append(f"> **{say('approval.asked_again', language=language)}** {refusal}")
-    parts.append(_facts_table(shown, deadline=deadline, language=language))
+    parts.append(_facts_table(shown, deadline=deadline, language=language, review=review))
+    if shown.is_unrelated:
+        parts.append(say("approval.unrelated", language=language))
     parts.append(_differences(shown, language=language))
     parts.append(_proofs(shown.evidence, language=language))
+    if shown.isolation:
+        parts.append(f"> ⚠️ {shown.isolation}")
     if report_url:
         parts.append(f"[{say('approval.report', language=language)}]({report_url})")
     parts.append(say("approval.consequences", language=language, environment=shown.environment, deadline=deadline))
@@ -136,17 +174,24 @@ def explain_request(
     return "\n\n".join(parts)
 
 
-def _facts_table(shown: Shown, *, deadline: str, language: Language) -> str:
+def _facts_table(shown: Shown, *, deadline: str, language: Language, review: str) -> str:
     rows = [
         ("approval.release", f"`{short(shown.release)}`"),
         ("approval.commit", f"`{short(shown.commit)}`"),
         *([("approval.image", f"`{short(shown.image.removeprefix('sha256:'))}`")] if shown.image else []),
         ("approval.live", f"`{short(shown.live)}`" if shown.live else say("approval.nothing_live", language=language)),
-        ("approval.requester", escape(shown.requester) or "–"),
+        ("approval.requester", _requester(shown, language=language)),
+        ("review.title", review or say("review.unknown", language=language)),
+        *([("approval.settings", str(shown.settings_version))] if shown.settings_version else []),
         ("approval.deadline", deadline),
     ]
     body = "\n".join(f"| {say(key, language=language)} | {value} |" for key, value in rows)
     return f"| | |\n| --- | --- |\n{body}"
+
+
+def _requester(shown: Shown, *, language: Language) -> str:
+    claimed = "" if shown.is_push_signed else f" ({say('approval.requester_claimed', language=language)})"
+    return (escape(shown.requester) or "–") + claimed
 
 
 def _differences(shown: Shown, *, language: Language) -> str:
@@ -157,6 +202,7 @@ def _differences(shown: Shown, *, language: Language) -> str:
         ("approval.commits", [f"`{short(c.sha)}` {escape(c.title)} ({escape(c.author)})" for c in shown.commits]),
         ("approval.configuration", settings if shown.live else []),
         ("approval.migrations", [f"`{name}`" for name in shown.migrations]),
+        *([("approval.secrets", [f"`{reference}`" for reference in shown.secrets])] if shown.secrets else []),
     ):
         count = len(settings) if key == "approval.configuration" else len(found)
         lines.append(_titled_list(f"**{say(key, language=language)}** ({count})", found))

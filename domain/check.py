@@ -113,14 +113,19 @@ def explain_build(
     cause: str = "",
     release: str = "",
     requester: str = "",
+    notes: Sequence[str] = (),
     language: Language,
 ) -> str:
-    """Write the report of one `ci` run as Markdown: the cause first, then every check, then the failing lines."""
+    """Write the report of one `ci` run as Markdown: the cause first, then every check, then the failing lines.
+
+    `notes` are what people should know before they trust it: where other people's code was not isolated.
+    """
     mark, heading = ("❌", "ci.report_red") if cause else ("✅", "ci.report_green")
     title = say(heading, language=language, application=application, commit=short(commit), release=short(release))
     parts = [f"# {mark} {title}"]
     parts += [f"**{_one_line(cause)}**"] if cause else []
     parts += [say("ci.report_requester", language=language, requester=_one_line(requester))] if requester else []
+    parts += [f"> ⚠️ {' '.join(note.split())}" for note in notes]
     parts += [_table(results, language)] if results else []
     red = first_red(results)
     if red is not None and red.failure is not None:

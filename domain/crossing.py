@@ -9,6 +9,7 @@ Source: docs/explanation/how-capacity-is-forecast.md (errors of dates, false ala
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from domain.bank import Array
 from domain.forecast import Forecast
+from domain.plans import Planned, amounts, load_factors, planned_for, with_plans
 from domain.series import DAY_S, Remark
 
 SEARCH_DAYS = 180
@@ -33,6 +35,7 @@ EARLIER = 0.87
 """Stores speed up more often than they slow down: passages came this much earlier than bootstrapped."""
 LIMIT_FAR = 1e4
 NEVER = 10**6
+EPOCH = np.datetime64("1970-01-01", "D")
 NORMAL_90, NORMAL_975 = 1.2816, 1.9600
 
 
@@ -53,13 +56,17 @@ class Crossing:
     remark: Remark
 
 
-def find_crossing(forecast: Forecast, *, limit: float, days: int = SEARCH_DAYS) -> Crossing:
+def find_crossing(
+    forecast: Forecast, *, limit: float, days: int = SEARCH_DAYS, planned: Sequence[Planned] = ()
+) -> Crossing:
     """Find when a forecast series reaches its limit from below.
 
     Args:
         limit: in the unit of the series; apply the threshold that matters (say 80 %) before.
         days: how far to search, for what piles up; what comes and goes is judged over its own forecast.
+        planned: what is known to come; it changes every future alike.
     """
+    concerned = planned_for(forecast.series.name, planned)
     unit = forecast.series.unit
     past = daily_values(forecast)
     if not math.isfinite(limit) or limit <= 0:
@@ -72,8 +79,8 @@ def find_crossing(forecast: Forecast, *, limit: float, days: int = SEARCH_DAYS) 
     if now > 0 and limit / now > LIMIT_FAR:
         return dateless(limit, days, 0.0, Remark("forecast.limit_far", {"factor": limit / now}))
     if not forecast.piles_up:
-        return exceed(forecast, limit=limit)
-    return pass_first(forecast, past, limit=limit, days=days)
+        return exceed(with_plans(forecast, concerned), limit=limit)
+    return pass_first(forecast, past, limit=limit, days=days, planned=concerned)
 
 
 def dateless(limit: float, days: int, probability: float, remark: Remark) -> Crossing:
@@ -91,10 +98,13 @@ def daily_values(forecast: Forecast) -> Array:
     return cut[:, -1] if forecast.piles_up else cut.mean(axis=1)
 
 
-def pass_first(forecast: Forecast, past: Array, *, limit: float, days: int) -> Crossing:
+def pass_first(
+    forecast: Forecast, past: Array, *, limit: float, days: int, planned: Sequence[Planned] = ()
+) -> Crossing:
     """Bootstrap futures from the past's weeks and read when they first pass the limit."""
     lag_days = round(forecast.lag * forecast.series.step_s / DAY_S)
-    passages = first_passages(past, limit=limit, days=days + lag_days)
+    first = forecast.start.astype("datetime64[D]") - np.timedelta64(lag_days, "D")
+    passages = first_passages(past, limit=limit, days=days + lag_days, planned=planned, first=first)
     reached = np.sort(passages[passages < NEVER])
     probability = temper(len(reached) / len(passages))
     remark_values = {"limit": limit, "unit": forecast.series.unit, "days": days, "percent": round(100 * probability)}
@@ -149,10 +159,19 @@ def draw_days(increments: int, days: int) -> NDArray[np.int64]:
     return (first[:, :, None] + np.arange(block)).reshape(PATHS, -1)[:, :days]
 
 
-def first_passages(past: Array, *, limit: float, days: int) -> NDArray[np.int64]:
-    """Bootstrap futures of daily values and return the day (1 the first) on which each reaches the limit, or NEVER."""
+def first_passages(
+    past: Array, *, limit: float, days: int, planned: Sequence[Planned] = (), first: np.datetime64 = EPOCH
+) -> NDArray[np.int64]:
+    """Bootstrap futures of daily values and return the day (1 the first) on which each reaches the limit, or NEVER.
+
+    Args:
+        planned: what is known to come, counted from the day `first`, the first future one.
+    """
     increments = np.diff(past)
-    paths = past[-1] + increments[draw_days(len(increments), days)].cumsum(axis=1)
+    drawn = increments[draw_days(len(increments), days)]
+    if planned:
+        drawn = drawn * load_factors(planned, start=first, steps=days) + amounts(planned, start=first, steps=days)
+    paths = past[-1] + drawn.cumsum(axis=1)
     before = np.broadcast_to(past[-(MEAN_DAYS - 1) :], (len(paths), min(MEAN_DAYS - 1, len(past))))
     sums = np.concatenate([np.zeros((len(paths), 1)), before, paths], axis=1).cumsum(axis=1)
     hits = sums[:, MEAN_DAYS:] - sums[:, :-MEAN_DAYS] >= MEAN_DAYS * limit

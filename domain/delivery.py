@@ -4,6 +4,9 @@ The adapters of the `Forge` port make these; the door stores the raw body first,
 """
 
 from dataclasses import dataclass
+from typing import Any
+
+from domain.kept import restore_fact
 
 ZERO_SHA = "0" * 40
 
@@ -12,7 +15,8 @@ ZERO_SHA = "0" * 40
 class Push:
     """Commits arrived on a branch. `before` is all zeros for a new branch; `after` for a deleted one.
 
-    `pusher` is the login that the forge authenticated; `pusher_email` may be empty.
+    `pusher` is the login that the forge authenticated; `pusher_email` may be empty; `pusher_names` are all names that
+    the body gives that person.
     """
 
     delivery_id: str
@@ -22,6 +26,7 @@ class Push:
     after: str
     pusher: str
     pusher_email: str = ""
+    pusher_names: tuple[str, ...] = ()
 
     @property
     def is_deletion(self) -> bool:
@@ -38,12 +43,34 @@ class Ignored:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """One commit between two releases, for people to read."""
+    """One commit between two releases, for people to read.
+
+    `co_authors` and `reviewed_by` are the values of such trailers, `Name <address>` as a rule: what somebody typed.
+    """
 
     sha: str
     author: str
     author_email: str
     title: str
+    committer: str = ""
+    committer_email: str = ""
+    co_authors: tuple[str, ...] = ()
+    reviewed_by: tuple[str, ...] = ()
+
+    def __setstate__(self, state: list[Any]) -> None:
+        restore_fact(self, state)
+
+    @property
+    def people(self) -> frozenset[str]:
+        """Every name and address of who wrote or committed it."""
+        names = {self.author, self.author_email, self.committer, self.committer_email}
+        return frozenset((names | {name for value in self.co_authors for name in split_person(value)}) - {""})
+
+
+def split_person(value: str) -> tuple[str, ...]:
+    """Take the value of a trailer apart: `Ann Lee <ann@example.org>` is a name and an address; else it is one name."""
+    name, opened, rest = value.partition("<")
+    return (name.strip(), rest.partition(">")[0].strip()) if opened else (value.strip(),)
 
 
 def explain_ignored(push: Push, *, repository: str, branch: str) -> str:
@@ -60,6 +87,11 @@ def explain_ignored(push: Push, *, repository: str, branch: str) -> str:
     if push.branch != branch:
         return f"branch {push.branch} is not the registered branch {branch}"
     return ""
+
+
+def is_about(push: Push, *, repository: str, branch: str) -> bool:
+    """Whether a push moved the registered branch of the registered repository, or took it away."""
+    return push.repository.lower() == repository.lower() and push.branch == branch
 
 
 def delivery_key(*, forge: str, repository: str, delivery_id: str) -> str:

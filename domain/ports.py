@@ -6,19 +6,30 @@
 Every method may raise `TransientError` (ask again), `ConfigError` (a setting is wrong) and nothing vendor-specific.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from domain.anchor import Anchor
+from domain.break_glass import Mark
+from domain.commit_status import CommitStatus
 from domain.delivery import Commit, Ignored, Push
-from domain.ledger import Entry, Event
+from domain.isolation import Isolation
+from domain.ledger import Entry, Event, Link
+from domain.limits import Limit
 from domain.lock import Lock
+from domain.lockout import CodeUse
+from domain.pull_request import PullRequest
 from domain.release import Image, Manifest
+from domain.schema import LockWait
+from domain.series import Series
 from domain.service import Arm, Instance, Outcome, Probe, ServiceSpec
+from domain.settings import SettingsVersion
 from domain.traffic import Counters
+from domain.usage import Gap, Interval, Keeping, Reading, Resource
 
 
 class Ledger(Protocol):
@@ -41,6 +52,22 @@ class Ledger(Protocol):
         """Read entries that match every filter given, oldest first unless told otherwise."""
         ...
 
+    def links(self) -> Generator[Link]:
+        """Walk the whole chain as it is stored, oldest first, in constant memory. Close it where it is left early."""
+        ...
+
+
+class Anchors(Protocol):
+    """Copies of the ledger's head where nobody, the writer included, can change or remove them for a time."""
+
+    def write(self, anchor: Anchor) -> None:
+        """Keep an anchor; keeping the same one again is no error."""
+        ...
+
+    def read(self) -> Sequence[Anchor]:
+        """Read every anchor kept, those included that somebody hid or wrote over, oldest first."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Lease:
@@ -49,6 +76,38 @@ class Lease:
     name: str
     owner: str
     expires_at: datetime
+
+
+class BreakGlass(Protocol):
+    """Rollbacks by hand while the usual way is down: their marks and journals, and everybody else's hands kept off."""
+
+    def mark(self, mark: Mark) -> None:
+        """From now on refuse every effect of other runs in that environment, until it is settled."""
+        ...
+
+    def marks(self) -> list[Mark]:
+        """List what was not settled yet, oldest first."""
+        ...
+
+    def guarded(self, application: str, environment: str, *, run: str) -> AbstractContextManager[None]:
+        """Hold an environment for one effect of a run, beside others. Raises: RefusedError for a run that must stop."""
+        ...
+
+    def seized(self, application: str, environment: str, *, limit_s: float) -> AbstractContextManager[None]:
+        """Hold an environment alone. Raises: TransientError where somebody is at work there longer than that."""
+        ...
+
+    def journal(self, run: str) -> Ledger:
+        """The journal of one act; made at its first entry."""
+        ...
+
+    def unsettled(self) -> list[str]:
+        """Name the acts whose journals the ledger has not taken over, oldest first."""
+        ...
+
+    def settle(self, run: str, *, halted: Collection[str]) -> None:
+        """Put an act's journal away and lift its mark; the runs in `halted` stay refused in that environment."""
+        ...
 
 
 class Leases(Protocol):
@@ -78,6 +137,14 @@ class Application:
     branch: str = "main"
 
 
+@dataclass(frozen=True, slots=True)
+class ForgeAccess:
+    """Where a forge's API is (`https://api.github.com`, `https://git.example.org/api/v1`), and a token for it."""
+
+    url: str
+    token: str = field(repr=False)
+
+
 class Applications(Protocol):
     """The register of applications; secrets encrypted at rest."""
 
@@ -91,7 +158,62 @@ class Applications(Protocol):
 
     def list(self) -> list[Application]: ...
 
+    def set_forge_access(self, name: str, access: ForgeAccess | None) -> None:
+        """Keep what it takes to ask an application's forge, sealed; None forgets it."""
+        ...
+
+    def forge_access(self, name: str) -> ForgeAccess | None:
+        """None where nobody ever gave us any."""
+        ...
+
     def webhook_secret(self, name: str) -> str: ...
+
+    def webhook_secrets(self, name: str, *, now: datetime) -> tuple[str, ...]:
+        """The secrets that are good now: the present one, and the one before it until its time is over."""
+        ...
+
+    def replace_secret(self, name: str, secret: str, *, old_until: datetime) -> None:
+        """Give an application another webhook secret; the present one stays good until then. The same secret again
+        changes nothing but that time; a time that has passed ends the old one."""
+        ...
+
+
+class ApplicationSettings(Protocol):
+    """Configuration and secrets of each application and environment, in versions that are only ever added."""
+
+    def latest(self, application: str, environment: str) -> SettingsVersion:
+        """The newest version, set but perhaps not live yet; version 0 where nothing was ever set."""
+        ...
+
+    def get(self, application: str, environment: str, version: int) -> SettingsVersion:
+        """Raises: ConfigError where there is no such version."""
+        ...
+
+    def history(self, application: str, environment: str, *, limit: int = 100) -> list[SettingsVersion]:
+        """List versions, newest first."""
+        ...
+
+    def change(
+        self,
+        application: str,
+        environment: str,
+        *,
+        actor: str,
+        config: Mapping[str, str] | None = None,
+        secrets: Mapping[str, str] | None = None,
+        unset: frozenset[str] = frozenset(),
+    ) -> SettingsVersion:
+        """Add a version with these values set and these names taken away; the newest one where nothing changes.
+
+        A secret that is given gets a new version, whatever its value was before.
+
+        Raises: ConfigError where a name is reserved, unknown, or a value can't be handed to a process.
+        """
+        ...
+
+    def values(self, application: str, environment: str, version: int) -> dict[str, str]:
+        """Every variable of a version, secrets opened: for that application's processes only, never for a log."""
+        ...
 
 
 class Forge(Protocol):
@@ -112,7 +234,7 @@ class Forge(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A raw webhook delivery in the inbox. `status` is `waiting`, `started`, `ignored` or `refused`."""
+    """A raw webhook delivery in the inbox. `status` is `waiting`, `started`, `ignored`, `replayed` or `refused`."""
 
     id: int
     forge: str
@@ -131,6 +253,8 @@ class Inbox(Protocol):
     def store(self, *, forge: str, repository: str, delivery_id: str, headers: Mapping[str, str], body: bytes) -> bool:
         """Keep a delivery; True when it is new, False when it was there already."""
         ...
+
+    def find(self, *, forge: str, repository: str, delivery_id: str) -> Delivery | None: ...
 
     def waiting(self, *, limit: int = 50) -> list[Delivery]: ...
 
@@ -152,12 +276,32 @@ class Sources(Protocol):
         """List commits in `base..head`, newest first; all of `head`'s where base is None or unknown."""
         ...
 
+    def people(self, application: str, *, base: str | None, head: str) -> frozenset[str]:
+        """Every name and address of who wrote, co-wrote or committed anything in `base..head`, without a limit; all of
+        `head`'s history where base is None or unknown."""
+        ...
+
+    def is_ancestor(self, application: str, older: str, newer: str) -> bool:
+        """Whether one commit is in the history of another; False where the mirror does not know either (any more)."""
+        ...
+
     def commit_time(self, application: str, commit: str) -> int:
         """Seconds since 1970 of the commit: the clock of reproducible builds."""
         ...
 
     def head(self, application: str, branch: str) -> str:
         """The commit of a branch in the mirror. Raises: ConfigError that lists some of the branches there are."""
+        ...
+
+
+class Reviews(Protocol):
+    """What a forge knows of how commits were reviewed."""
+
+    def pull_requests(self, application: Application, access: ForgeAccess, commit: str) -> list[PullRequest]:
+        """List the merged pull requests by which a commit came, with what was said of them; [] where there are none.
+
+        Raises: TransientError where the forge does not answer or says too much; ConfigError where it refuses the token.
+        """
         ...
 
 
@@ -172,9 +316,18 @@ class Runner(Protocol):
         environment: Mapping[str, str],
         limit_s: float,
         log: Path | None = None,
+        network: bool = False,
+        servers: Path | None = None,
     ) -> Outcome:
         """Run to the end or to the limit, then end every child. The environment given is the whole environment
-        besides what the runner's own allow-list passes on. Output goes to `log`; its end into the outcome."""
+        besides what the runner's own allow-list passes on. Output goes to `log`; its end into the outcome.
+        Where the machine can, the command has a network of its own with a way to the package registry; `network`
+        asks for the machine's. `servers` is a folder with UNIX sockets whose names end in `.<port>`: servers for this
+        command alone, which it finds on 127.0.0.1."""
+        ...
+
+    def isolation(self) -> Isolation:
+        """How far commands are kept apart from everything else here: tried, not guessed."""
         ...
 
     def hand_over(self, directory: Path) -> None:
@@ -250,12 +403,28 @@ class RunRecords(Protocol):
         """List runs of a flow that have not ended."""
         ...
 
+    def close(self, run: str, *, name: str, message: str) -> None:
+        """End a run that is suspended, as completed under a name of ours; any other run is left as it is."""
+        ...
+
     def cancel(self, run: str) -> None:
         """Ask a run to end; one that has ended is no error."""
         ...
 
     def url(self, run: str) -> str:
         """Where a person sees the run."""
+        ...
+
+
+class Screen(Protocol):
+    """What people see of the run that this process works on. Keys are lower-case letters, digits and dashes."""
+
+    def progress(self, key: str, *, percent: float, description: str) -> None:
+        """Move a bar. Returns at once and never fails: a bar that can't be shown holds nobody up."""
+        ...
+
+    def report(self, key: str, *, markdown: str, description: str) -> str:
+        """Publish a text under a key; returns its id. Raises: TransientError where it can't be shown now."""
         ...
 
 
@@ -334,6 +503,25 @@ class Target(Protocol):
         ...
 
 
+class CommitStatuses(Protocol):
+    """What a forge shows beside its commits."""
+
+    def send(self, application: Application, access: ForgeAccess, commit: str, status: CommitStatus) -> None:
+        """Set one status; the same again is no error. Raises: ConfigError where the forge refuses it."""
+        ...
+
+
+class Disk(Protocol):
+    """The disk that holds the state folder."""
+
+    @property
+    def free_bytes_min(self) -> int:
+        """How much has to stay free."""
+        ...
+
+    def free_bytes(self) -> int: ...
+
+
 class Clock(Protocol):
     """What time it is, and waiting: a role of its own, so that tests of long watches take no time."""
 
@@ -376,6 +564,15 @@ class TrafficMetrics(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class Migrating:
+    """A migration's way to its database. `variables` are for its process and hold a password; `waits` grows while it
+    runs, by one for each wait for a lock that was seen."""
+
+    variables: Mapping[str, str] = field(repr=False)
+    waits: list[LockWait] = field(default_factory=list[LockWait])
+
+
 class Databases(Protocol):
     """A PostgreSQL server's databases: one, with a role of its own, for each application and environment."""
 
@@ -385,6 +582,17 @@ class Databases(Protocol):
         """The connection URL, with its password: never log it."""
         ...
 
+    def rotate(self, application: str, environment: str) -> None:
+        """Give the role another password: the old one is refused to whoever connects from now on."""
+        ...
+
+    def migrating(
+        self, application: str, environment: str, *, lock_timeout_s: float, statement_timeout_s: float
+    ) -> AbstractContextManager[Migrating]:
+        """Lend a way into a database on which no statement waits for a lock, or works, longer than this; whatever
+        client is used. What it makes belongs to the database's own role. Afterwards all of its sessions are ended."""
+        ...
+
     def throwaway(self, directory: Path) -> AbstractContextManager[str]:
         """A fresh server in `directory`, gone afterwards; yields its URL."""
         ...
@@ -392,7 +600,10 @@ class Databases(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Approver:
-    """A person who may decide. `logins` are forge log-ins and e-mail addresses that are the same person."""
+    """A person who may decide. `logins` are forge log-ins and e-mail addresses that are the same person.
+
+    `roles` are written as `domain/roles.py` reads them: `approver`, `administrator:helpdesk/staging`.
+    """
 
     name: str
     roles: tuple[str, ...] = ("approver",)
@@ -410,10 +621,22 @@ class Approvers(Protocol):
 
     def list(self) -> list[Approver]: ...
 
-    def revoke(self, name: str) -> None: ...
+    def change(self, approver: Approver) -> None:
+        """Replace roles and log-ins of an enrolled person, at once. Raises: ConfigError where the name is unknown."""
+        ...
 
-    def use_code(self, name: str, code: str) -> str:
-        """Check a one-time code and use it up: `ok`, `unknown`, `wrong` or `used`."""
+    def renew(self, name: str) -> str:
+        """Give a person a new seed; the old one is worth nothing from then on, and a lock is over. Returns the
+        provisioning URI. Raises: ConfigError where the name is unknown."""
+        ...
+
+    def revoke(self, name: str) -> None:
+        """Take a person out, at once; nobody of that name is no error."""
+        ...
+
+    def use_code(self, name: str, code: str) -> CodeUse:
+        """Check a one-time code and use it up, whatever is decided afterwards; wrong codes are counted, and lock.
+        Of several who ask at once with one code, one is told `ok`."""
         ...
 
 
@@ -421,3 +644,55 @@ class Notifier(Protocol):
     """Tells people. A message that can't be sent is a `TransientError`; callers record it and go on."""
 
     def send(self, subject: str, body: str) -> None: ...
+
+
+class UsageSource(Protocol):
+    """Something that knows how much is used: a metrics server, a database, the machine itself."""
+
+    @property
+    def name(self) -> str:
+        """Its name in records and messages: kind and place, such as `prometheus:main`."""
+        ...
+
+    def read(self, interval: Interval) -> Reading:
+        """Read what was used in an interval. What it can't know (the past, for a source that only sees the present)
+        is no sample. Part of an answer is a reading with problems.
+
+        Raises: TransientError where it gave nothing at all, ConfigError where a setting is wrong."""
+        ...
+
+    def limits(self) -> list[Limit]:
+        """The limits that it knows of what it measures, now."""
+        ...
+
+
+class UsageStore(Protocol):
+    """Keeps what was measured: as it came, by hours and by days."""
+
+    def record(self, source: str, interval: Interval, reading: Reading) -> None:
+        """Keep a reading; the same interval of the same source again replaces what was there, so that twice is once.
+        Hours and days that it touches are summed up anew."""
+        ...
+
+    def fail(self, source: str, interval: Interval, reason: str) -> None:
+        """Note that a source gave nothing for an interval: a gap with a reason."""
+        ...
+
+    def newest(self, source: str) -> datetime | None:
+        """The end of the newest interval that was recorded; None for a source that is new."""
+        ...
+
+    def resources(self) -> list[Resource]: ...
+
+    def series(self, *, step_s: int, resources: Collection[Resource] | None = None) -> list[Series]:
+        """Read series for forecasting: by hours (3600) or days (86400); the newest value of a stretch for what piles
+        up, its mean for what comes and goes. All resources unless told which."""
+        ...
+
+    def gaps(self, source: str, *, begin: datetime, end: datetime) -> list[Gap]:
+        """Stretches without a reading, oldest first."""
+        ...
+
+    def prune(self, keeping: Keeping, *, now: datetime) -> int:
+        """Forget what is older than it is kept; returns how many rows went."""
+        ...

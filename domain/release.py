@@ -72,8 +72,9 @@ def read_manifest(value: dict[str, Any]) -> Manifest:
 
 
 def short(digest: str) -> str:
-    """Shorten a digest or a commit for people's eyes and for names."""
-    return digest[:SHORT]
+    """Shorten a digest or a commit for people's eyes and for names; a revision keeps its settings: `0123456789ab@3`."""
+    digest, at, settings = digest.partition("@")
+    return digest[:SHORT] + at + settings
 
 
 def bundle_key(application: str, sha256: str) -> str:

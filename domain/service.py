@@ -7,10 +7,13 @@ from datetime import datetime
 from domain.errors import ConfigError
 from domain.release import short
 
+SETTINGS_SIGN = "_"
+"""Stands for the `@` of a revision in names of services, groups and files: no name of an application can hold it."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServiceSpec:
-    """What a target needs to start the instances of one release.
+    """What a target needs to start the instances of one release; `release` is a revision (`domain/revision.py`).
 
     `environment` holds the variables of the process, secrets included: never log it.
     """
@@ -76,8 +79,8 @@ class Outcome:
 
 
 def service_name(application: str, release: str) -> str:
-    """Name a release of an application where names must be short: `helpdesk-0123456789ab`."""
-    return f"{application}-{short(release)}"
+    """Name a revision where names must be short and plain: `helpdesk-0123456789ab`, with settings `..._3`."""
+    return f"{application}-{short(release).replace('@', SETTINGS_SIGN)}"
 
 
 def check_arms(arms: Sequence[Arm]) -> None:

@@ -69,6 +69,7 @@ _SHOWN = (
     "commit",
     "requester",
     "previous",
+    "settings",
     "to",
     "severity",
     "title",

@@ -16,7 +16,10 @@ from pydantic import Field, ValidationError, create_model
 from blocks.world import open_world
 from domain.approval import Shown, explain_request
 from domain.catalogue import Language, say
+from domain.revision import release_of
 from tasks.approval import expire_gate, open_gate, readable, show_request, weigh_answer
+from tasks.review import read_reviews
+from tasks.superseding import read_newer, refuse_superseded
 
 ATTEMPTS_MAX = 50
 
@@ -69,17 +72,21 @@ def ask(
         gate: the gate's name, unique in the run.
         render: makes the form's description, like `explain_request`.
 
-    Returns: `outcome` (the decision, or `expired`), `approver`, `reason`.
+    Returns: `outcome` (the decision, `expired` or `superseded`), `approver`, `reason`.
     """
     language = open_world().language
     gate = f"{gate}-{flow_run.run_count}"
     deadline = open_gate(run, application, environment, release, gate, limit_s, open_world().run_records.url(run))
+    review = read_reviews(run, application, environment, release, gate) if render is explain_request else ""
     refusal = ""
     for attempt in range(1, ATTEMPTS_MAX + 1):
         shown = show_request(run, application, environment, release, gate, attempt)
-        description = render(shown, deadline=readable(deadline), refusal=refusal, language=language)
+        description = render(shown, deadline=readable(deadline), refusal=refusal, language=language, review=review)
         left_s = (datetime.fromisoformat(deadline) - datetime.now(UTC)).total_seconds()
         answer = _suspend(form, description=description, timeout_s=max(1, int(left_s)), key=f"{gate}-{attempt}")
+        if newer := read_newer(run, application, shown.commit, release_of(release)):
+            refuse_superseded(run, application, environment, release, gate, attempt, answer.get("approver", ""), newer)
+            return {"outcome": "superseded", "approver": "", "reason": newer}
         verdict = weigh_answer(run, application, environment, release, gate, attempt, shown.hash, answer)
         if verdict["outcome"] != "refused":
             return verdict
@@ -105,9 +112,12 @@ def _suspend(form: type[RunInput], *, description: str, timeout_s: int, key: str
 
 
 def explain_course(
-    shown: Shown, *, deadline: str, refusal: str = "", language: Language = "en", report: str = ""
+    shown: Shown, *, deadline: str, refusal: str = "", language: Language = "en", report: str = "", review: str = ""
 ) -> str:
-    """Render the question what to do with a release that cannot be judged: the verdict first, then the choices."""
+    """Render the question what to do with a release that cannot be judged: the verdict first, then the choices.
+
+    How it was reviewed (`review`) was a question of the gate before.
+    """
     values = {"application": shown.application, "environment": shown.environment, "deadline": deadline}
     parts = [f"## {say('approval.unclear_heading', language=language, **values)}"]
     if refusal:

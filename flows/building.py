@@ -2,11 +2,19 @@
 
 from dataclasses import dataclass, field
 
+from prefect.client.schemas.objects import State as RunState
+from prefect.states import Completed
+
+from blocks.world import open_world
 from domain.application import ApplicationFile
 from domain.check import CheckResult, first_red
-from domain.release import Manifest
+from domain.commit_status import State
+from domain.release import Manifest, short
+from domain.superseding import explain_superseded
 from tasks.checks import run_check
 from tasks.ci_report import CiProgress, show_report
+from tasks.commit_status import tell_forge
+from tasks.readiness import refuse_full_disk
 from tasks.release import build_image, pack_release, pin_release, record_ci, store_bundle
 from tasks.source import build_source, checkout_commit
 
@@ -28,20 +36,25 @@ class Building:
     delivery: str
     progress: CiProgress
     results: list[CheckResult] = field(default_factory=list[CheckResult])
+    shared_network: tuple[str, ...] = ()
 
     def begin(self) -> None:
         """Say in the ledger that this run began, and why."""
         self._record("ci.started", branch=self.branch, delivery=self.delivery, requester=self.requester)
+        self._tell("pending", "building and checking")
 
     def build(self) -> Manifest | None:
         """Check out exactly the commit, build it, pack it; None where the build is red."""
+        refuse_full_disk("ci")
         file = checkout_commit(self.run, self.application, self.commit)
+        self.shared_network = file.names_with_network()
         self.progress.reached("checkout")
         self.results.append(build_source(self.run, self.application, self.commit))
         self.progress.reached("build")
         if self._is_red():
             self._skip_rest(file)
             return None
+        refuse_full_disk("packing")
         manifest = pack_release(self.run, self.application, self.commit)
         self.progress.reached("bundle")
         self._run_checks(file)
@@ -69,11 +82,25 @@ class Building:
         self.progress.reached("done")
         self._report(release=release)
         self._record("ci.completed", release, cd_run=cd_run)
+        self._tell("success", f"release {short(release)}")
+
+    def end_superseded(self, newer: str, release: str = "") -> RunState[None]:
+        """Close a run that something newer overtook: its release, if it made one, is not handed on."""
+        cause = explain_superseded(self.commit, newer)
+        self._report(cause=cause, release=release)
+        self._record("ci.superseded", release, newer=newer, cause=cause)
+        self._tell("error", cause)
+        open_world().runner.remove_folder(f"ci-{self.run}")
+        return Completed(name="Superseded", message=cause)
 
     def end_red(self, cause: str) -> None:
         """Close a run that made none: the cause in the ledger and in the report."""
         self._report(cause=cause)
         self._record("ci.failed", cause=cause[:2000], checks=[result.as_dict() for result in self.results])
+        self._tell("failure", cause.partition("\n")[0])
+
+    def _tell(self, state: State, text: str) -> None:
+        tell_forge(self.run, self.application, self.commit, "ci", state, f"{text}"[:300])
 
     @property
     def cause(self) -> str:
@@ -108,6 +135,7 @@ class Building:
             release=release,
             requester=self.requester,
             attempt=self.attempt,
+            shared_network=self.shared_network,
         )
 
     def _record(self, kind: str, release: str = "", **data: object) -> None:

@@ -12,16 +12,27 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from blocks.world import open_world
+from domain.commit_status import status_of_end
 from domain.release import short
+from domain.revision import name_revision
 from domain.rollout import refuse_blocked
 from flows.asking import approval_form, ask, course_form, explain_course
+from flows.fitness import refuse_unfit
+from flows.overtaking import find_overtaking
 from flows.restoring import restore_release
 from flows.rollout_canary import rollout_canary
 from flows.rollout_direct import rollout_direct
+from flows.schema import prove_schema
+from tasks.anchor import anchor_release
 from tasks.approval import remember_live
+from tasks.commit_status import tell_release
 from tasks.incident import block_digest, notify
+from tasks.instances import prepare_release
 from tasks.lease import environment_lease, held_lease
-from tasks.rollout import read_blocked, read_file, record_rollout
+from tasks.readiness import await_parts, refuse_full_disk
+from tasks.rollout import has_completed, has_verdict, read_blocked, read_closed, read_file, record_rollout
+from tasks.settings import choose_settings
+from tasks.superseding import close_superseded
 
 UNCLEAR_ROUNDS_MAX = 20
 
@@ -45,12 +56,20 @@ def cd(application: str, release: str, requester: str = "") -> State[None]:
     if release in blocked:
         record_rollout(run, application, "", release, "cd.refused", {"cause": f"blocked: {blocked[release]}"})
     refuse_blocked(release, blocked)
+    refuse_unfit(run, application, release)
     record_rollout(run, application, "", release, "cd.started", {"requester": requester})
     for environment in open_world().environments():
+        if overtaken := find_overtaking(run, application, release):
+            return _end(run, application, release, environment.name, overtaken)
         if environment.entry == "direct" and environment.name != "development":
-            entered = rollout_direct(run, application, environment.name, release, environment.name == "test")
+            revision = choose_settings(run, application, environment.name, release)
+            _bring_bytes(run, application, environment.name, revision)
+            tell_release(run, application, release, environment.name, "pending", "being proven")
+            entered = rollout_direct(run, application, environment.name, revision, environment.name == "test")
+            entered = _confirm(run, application, environment.name, revision, entered)
             if entered["outcome"] != "completed":
                 return _end(run, application, release, environment.name, entered)
+            tell_release(run, application, release, environment.name, "success", "proven")
     ended: dict[str, str] = {"outcome": "completed", "cause": ""}
     for environment in open_world().environments():
         if environment.entry == "canary":
@@ -62,11 +81,23 @@ def cd(application: str, release: str, requester: str = "") -> State[None]:
 
 def _enter_production(run: str, application: str, environment: str, release: str) -> dict[str, str]:
     """Ask, roll out, and ask again wherever traffic was too little to judge or what is live has changed."""
+    closed = read_closed(run, application, environment)
+    if closed.outcome:  # a process of this run died, and the run was started again
+        return {"outcome": closed.outcome, "cause": closed.cause}
     place = open_world().environment(environment)
     staging = open_world().environment("staging").primary.name
     limits = read_file(application, "staging", staging, release).rollout
+    revision = choose_settings(run, application, environment, release)
+    if remember_live(run, application, environment, revision, 0) == revision:
+        return {"outcome": "completed", "cause": "it was live already"}
     for round_number in range(1, UNCLEAR_ROUNDS_MAX):
+        if overtaken := find_overtaking(run, application, release):
+            return overtaken
+        problem = prove_schema(run, application, environment, release)
+        if problem:
+            return {"outcome": "failed", "cause": problem}
         if place.approval:
+            tell_release(run, application, release, environment, "pending", "waits for approval")
             verdict = ask(
                 run=run,
                 application=application,
@@ -76,9 +107,12 @@ def _enter_production(run: str, application: str, environment: str, release: str
                 limit_s=limits.approval_limit_s,
                 form=approval_form(open_world().language),
             )
+            if verdict["outcome"] == "superseded":
+                return {"outcome": "superseded", "cause": verdict["reason"]}
             if verdict["outcome"] != "approve":
                 return {"outcome": verdict["outcome"], "cause": f"{verdict['approver']}: {verdict['reason']}"}
-        ended = _roll_out(run, application, environment, release, round_number, limits.unclear_limit_s)
+            revision = name_revision(release, int(verdict.get("settings", "0")))
+        ended = _roll_out(run, application, environment, revision, round_number, limits.unclear_limit_s)
         if ended["outcome"] != "drifted":
             return ended
     return {"outcome": "failed", "cause": "what is live changed too often while this waited"}
@@ -91,9 +125,12 @@ def _roll_out(
     live = remember_live(run, application, environment, release, round_number)
     if live == release:
         return {"outcome": "completed", "cause": "it was live already"}
+    _bring_bytes(run, application, environment, release)
+    tell_release(run, application, release, environment, "pending", "rolling out")
     first_step, attempt = 0, round_number * 100
     for turn in range(UNCLEAR_ROUNDS_MAX):
         ended = rollout_canary(run, application, environment, release, live, first_step, attempt + turn)
+        ended = _confirm(run, application, environment, release, ended)
         if ended["outcome"] != "unclear":
             return ended
         course = ask(
@@ -112,6 +149,15 @@ def _roll_out(
     return _give_up(run, application, environment, release, live, "unclear too often")
 
 
+def _confirm(run: str, application: str, environment: str, release: str, ended: dict[str, str]) -> dict[str, str]:
+    """Believe a rollout where the ledger says the same: a subflow's result is a state, which others can set."""
+    if ended["outcome"] == "completed" and not has_completed(run, application, environment, release):
+        return {"outcome": "failed", "cause": "its rollout says that it is done, and the ledger does not"}
+    if ended["outcome"] == "unclear" and not has_verdict(run, application, environment, release, int(ended["step"])):
+        return {"outcome": "failed", "cause": f"there is no verdict on step {ended['step']} in the ledger"}
+    return ended
+
+
 def _give_up(run: str, application: str, environment: str, release: str, live: str, cause: str) -> dict[str, str]:
     """Bring the live release back because a person said so, or because nobody said anything."""
     with held_lease(environment_lease(application, environment), owner=run):
@@ -120,20 +166,35 @@ def _give_up(run: str, application: str, environment: str, release: str, live: s
         )
         data = {"to": live, "cause": cause, "verified": problem or "yes"}
         record_rollout(run, application, environment, release, "rollout.rolled_back", data)
-    block_digest(run, application, release, cause)
+    block_digest(run, application, release, cause, live, environment)
     return {"outcome": "rolled_back", "cause": cause}
 
 
-_STATE_NAMES = {"reject": "Rejected", "rolled_back": "RolledBack", "expired": "Expired"}
+def _bring_bytes(run: str, application: str, environment: str, release: str) -> None:
+    """Bring the bytes to every site before a rollout begins: what waits for S3, or has no room, waits or ends here."""
+    refuse_full_disk("the release", application, release)
+    await_parts("cd")
+    for site in open_world().environment(environment).sites:
+        prepare_release(run, application, environment, site.name, release)
+
+
+_STATE_NAMES = {"reject": "Rejected", "refused": "Refused", "rolled_back": "RolledBack", "expired": "Expired"}
 
 
 def _end(run: str, application: str, release: str, environment: str, ended: dict[str, str]) -> State[None]:
     """Close the run: its outcome in the ledger, its name and cause on the run's first screen."""
     outcome, cause = ended["outcome"], ended["cause"]
+    said = "live" if outcome == "completed" else f"{outcome.replace('_', ' ')}: {cause}"[:300].partition("\n")[0]
+    tell_release(run, application, release, environment, status_of_end(outcome), said)
     if outcome == "completed":
         record_rollout(run, application, "", release, "cd.completed", {"cause": cause})
+        anchor_release(run, outcome)
         return Completed(message=f"{short(release)} is live in {environment}. {cause}".strip())
+    if outcome == "superseded":
+        cause = close_superseded(run, application, release, cause)
+        return Completed(name="Superseded", message=cause)
     record_rollout(run, application, "", release, "cd.stopped", {"outcome": outcome, "cause": cause[:2000]})
+    anchor_release(run, outcome)
     message = f"{environment}: {outcome.replace('_', ' ')}. {cause}"[:1000]
     if outcome == "reject":
         return Completed(name=_STATE_NAMES[outcome], message=message)

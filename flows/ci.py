@@ -18,7 +18,9 @@ from domain.errors import SlipwayError
 from domain.release import short
 from flows.building import Building
 from tasks.ci_report import CiProgress
+from tasks.readiness import await_parts
 from tasks.release import start_cd
+from tasks.superseding import read_newer
 
 CHECKS_AT_ONCE = 2
 
@@ -66,11 +68,16 @@ def ci(
     )
     building.begin()
     try:
+        if newer := read_newer(building.run, application, commit):
+            return building.end_superseded(newer)
+        await_parts("ci")
         manifest = building.build()
         if manifest is None:
             building.end_red(building.cause)
             return Failed(message=building.cause[:1000])
         release = building.release(manifest)
+        if newer := read_newer(building.run, application, commit):
+            return building.end_superseded(newer, release)
         cd_run = start_cd(building.run, application, release, requester)
     except (SlipwayError, OSError) as exc:  # OSError: a full disk, above all
         building.end_red(str(exc))

@@ -2,8 +2,8 @@
 
 Started by an automation whenever a run fails or crashes, and on a schedule, because automations can be lost. It closes
 gates whose time is over (Prefect ends such a run without a process), brings environments that a dead run left midway
-back to the release they were on, and opens incidents for crashed and missed runs. What still runs or waits is left
-alone.
+back to the release they were on, closes runs of `cd` in the ledger with the reason, and opens incidents for crashed and
+missed runs. What still runs or waits is left alone.
 """
 
 from prefect import flow
@@ -11,15 +11,22 @@ from prefect.runtime import flow_run
 
 from blocks.world import open_world
 from domain.catalogue import say
+from domain.errors import TransientError
 from domain.ports import RunRecord
 from domain.release import short
-from domain.rollout import OpenGate, OpenRollout
+from domain.revision import release_of
+from domain.rollout import OpenGate, OpenRollout, OpenRun
+from flows.break_glass import settle_journals
 from flows.restoring import restore_release
+from tasks.anchor import anchor_release
 from tasks.approval import expire_gate
+from tasks.break_glass import keep_copies
 from tasks.incident import block_digest, open_incident
+from tasks.instances import find_manifest
 from tasks.lease import environment_lease, held_lease
-from tasks.rollout import list_open_gates, list_open_rollouts, record_rollout
+from tasks.rollout import list_open_gates, list_open_rollouts, list_open_runs, record_rollout
 from tasks.runs import list_crashed_runs, list_late_runs, read_run
+from tasks.superseding import close_waiting, read_newer
 
 
 @flow(name="reconcile", persist_result=True)
@@ -29,18 +36,52 @@ def reconcile(run: str = "") -> dict[str, int]:
     Args:
         run: the id of the run that ended, for the record; everything unsettled is looked at in any case.
     """
+    journals = _take_over_journals()
     gates = [gate for gate in list_open_gates() if _has_ended(gate.run)]
     for gate in gates:
         _close_gate(gate)
+    superseded = [gate for gate in list_open_gates() if _supersede(gate)]
     rollouts = [rollout for rollout in list_open_rollouts() if _has_ended(rollout.run)]
     for rollout in rollouts:
         _settle(rollout)
+    runs = [opened for opened in list_open_runs() if _has_ended(opened.run)]
+    for opened in runs:
+        _close_run(opened)
     crashed, late = list_crashed_runs(), list_late_runs()
     for record in crashed:
         _tell(record, "incident.run_died", state=record.state)
     for record in late:
         _tell(record, "incident.run_missed", since=f"{record.since:%Y-%m-%d %H:%M} UTC")
-    return {"gates": len(gates), "rollouts": len(rollouts), "crashed": len(crashed), "late": len(late)}
+    keep_copies()
+    return {
+        "journals": journals,
+        "gates": len(gates),
+        "superseded": len(superseded),
+        "rollouts": len(rollouts),
+        "runs": len(runs),
+        "crashed": len(crashed),
+        "late": len(late),
+    }
+
+
+def _take_over_journals() -> int:
+    """Make acts by hand known to the ledger, before anything is settled that they may have settled already."""
+    try:
+        return len(settle_journals())
+    except TransientError:
+        return 0  # the act is still under way; whatever is in its way is refused until it has ended
+
+
+def _supersede(gate: OpenGate) -> bool:
+    """Close a run that still waits for its approval although something newer was pushed."""
+    record = read_run(gate.run)
+    if record is None or record.state != "paused":
+        return False
+    commit = find_manifest(gate.application, gate.release).commit
+    newer = read_newer(gate.run, gate.application, commit, release_of(gate.release))
+    if newer:
+        close_waiting(gate, newer)
+    return bool(newer)
 
 
 def _has_ended(run: str) -> bool:
@@ -55,6 +96,15 @@ def _close_gate(gate: OpenGate) -> None:
     expire_gate(gate.run, gate.application, gate.environment, gate.release, gate.gate, gate.deadline, ended)
     data = {"outcome": "expired", "cause": f"gate {gate.gate}: {ended}"}
     record_rollout(gate.run, gate.application, "", gate.release, "cd.stopped", data, gate.gate)
+
+
+def _close_run(opened: OpenRun) -> None:
+    """Say in the ledger that a run of `cd` is over, whose process could not say so itself."""
+    record = read_run(opened.run)
+    state = record.state if record else "forgotten"
+    cause = f"its run ended as {state}" + (f": {record.message}" if record and record.message else "")
+    data = {"outcome": state, "cause": cause[:500]}
+    record_rollout(opened.run, opened.application, "", opened.release, "cd.stopped", data, "settled")
 
 
 def _settle(rollout: OpenRollout) -> None:
@@ -80,6 +130,7 @@ def _settle(rollout: OpenRollout) -> None:
         kind = "rollback.completed" if is_rollback else "rollout.rolled_back"
         # written in the name of the run that began it: that is what closes it
         record_rollout(run, application, environment, rollout.release, kind, data, "settled")
+    anchor_release(here, f"{run}-{environment}")
     language = open_world().language
     title = say(
         "incident.died_midway", language=language, state=state, environment=environment, release=short(to) or "–"
@@ -87,7 +138,7 @@ def _settle(rollout: OpenRollout) -> None:
     severity = "P0" if problem else "P2"
     open_incident(here, application, environment, rollout.release, severity, title, problem or data["cause"])
     if not is_rollback and bad and problem:
-        block_digest(here, application, bad, f"left midway, and {problem}")
+        block_digest(here, application, bad, f"left midway, and {problem}", to, environment)
 
 
 def _tell(record: RunRecord, text: str, **values: str) -> None:

@@ -1,7 +1,8 @@
 """`rollback`: an administrator brings an environment back to an earlier release, at once and alone.
 
 No second person is asked: at night there is none. It is authenticated, verified afterwards, and recorded with its
-reason and course. A rollout that is under way is ended first. Migrations are never taken back.
+reason and course. A rollout that is under way is ended first. Migrations are never taken back: a release that can't
+run on what was migrated since is refused.
 """
 
 import time
@@ -12,12 +13,16 @@ from prefect.runtime import flow_run
 from blocks.world import open_world
 from domain.errors import InvariantError, RefusedError
 from domain.release import short
+from domain.revision import release_of, revision_of
 from domain.rollout import OpenRollout, refuse_blocked
 from flows.restoring import restore_release
+from flows.schema import refuse_unreadable
+from tasks.anchor import anchor_release
 from tasks.approval import authorise, read_live
+from tasks.commit_status import tell_release
 from tasks.incident import block_digest, notify
 from tasks.lease import environment_lease, held_lease, interrupt_holder
-from tasks.rollout import list_open_rollouts, read_blocked, read_previous, record_rollout
+from tasks.rollout import list_open_rollouts, read_blocked, read_closed, read_previous, record_rollout
 
 
 @flow(name="rollback", flow_run_name="{application} in {environment}", persist_result=True)
@@ -50,8 +55,11 @@ def rollback(
         raise RefusedError(f"The rollback is refused: {refusal}")
     lease = environment_lease(application, environment)
     midway = [rollout for rollout in list_open_rollouts() if _is_here(rollout, application, environment)]
+    # before anybody is interrupted for nothing; and once more below, when nobody else can change what is live
+    _refuse_impossible(run, application, environment, release, midway[-1].release if midway else "", administrator)
     interrupt_holder(run, lease, administrator, tuple(rollout.run for rollout in midway))
     with held_lease(lease, owner=run):
+        _refuse_closed(run, application, environment)
         live = read_live(application, environment)
         bad, to = _choose(application, environment, live, release, midway[-1].release if midway else "")
         data = {"previous": live, "reason": reason[:500]}
@@ -67,9 +75,12 @@ def rollback(
         data = {"previous": live, "reason": reason[:500], "verified": verified}
         record_rollout(run, application, environment, to, kind, data, "", administrator)
     if block and bad:
-        block_digest(run, application, bad, reason)
+        block_digest(run, application, bad, reason, to, environment)
     values = {"release": short(to), "bad": short(bad) or "–", "actor": administrator, "reason": reason}
     notify(run, application, environment, to, "rollback.done", {**values, "verified": verified})
+    if bad:
+        tell_release(run, application, bad, environment, "failure", f"rolled back by {administrator}")
+    anchor_release(run, kind)
     if problem:
         raise InvariantError(
             f"Rolled back to {short(to)}, but this does not hold: {problem}. Look at `slipway status`."
@@ -88,6 +99,28 @@ def _refuse_empty(reason: str) -> None:
         raise RefusedError("A rollback needs a reason. Say in one sentence why, and start it again.")
 
 
+def _refuse_impossible(
+    run: str, application: str, environment: str, wanted: str, midway: str, administrator: str
+) -> None:
+    """Raises: RefusedError where there is no way back, or not this one; written down as `rollback.refused`."""
+    try:
+        _choose(application, environment, read_live(application, environment), wanted, midway)
+    except RefusedError as exc:
+        data = {"cause": str(exc)}
+        record_rollout(run, application, environment, wanted, "rollback.refused", data, "", administrator)
+        raise
+
+
+def _refuse_closed(run: str, application: str, environment: str) -> None:
+    """Raises: RefusedError where this run died, was finished by `reconcile`, and is started again."""
+    closed = read_closed(run, application, environment)
+    if closed.outcome:
+        raise RefusedError(
+            f"This rollback has ended already: {closed.outcome}. {closed.cause}. "
+            "Look at `slipway history`; start another one if it is needed."
+        )
+
+
 def _is_here(rollout: OpenRollout, application: str, environment: str) -> bool:
     return (rollout.application, rollout.environment, rollout.kind) == (application, environment, "rollout")
 
@@ -99,21 +132,33 @@ def _choose(application: str, environment: str, live: str, wanted: str, midway: 
     """
     if wanted:
         refuse_blocked(wanted, read_blocked(application))
-        _refuse_foreign(application, environment, wanted)
-        return midway or (live if live != wanted else ""), wanted
+        to = _find_revision(application, environment, wanted)
+        if to != live:
+            refuse_unreadable(application, environment, to)
+        return midway or (live if live != to else ""), to
     if midway and midway != live:
         return midway, live
-    return live, read_previous(application, environment, live)
+    to = read_previous(application, environment, live)
+    refuse_unreadable(application, environment, to)
+    return live, to
 
 
-def _refuse_foreign(application: str, environment: str, release: str) -> None:
-    """Raises: RefusedError for a digest that was never wholly live there: that is a rollout, not a rollback."""
-    ledger = open_world().ledger
-    known = ledger.entries(
-        kinds=["rollout.completed"], application=application, environment=environment, release=release, limit=1
+def _find_revision(application: str, environment: str, release: str) -> str:
+    """Say with which settings a release was live there last, or check that it was live with those that are named.
+
+    Raises: RefusedError where it never was wholly live so: that is a rollout, not a rollback.
+    """
+    completed = open_world().ledger.entries(
+        kinds=["rollout.completed"],
+        application=application,
+        environment=environment,
+        release=release_of(release),
+        newest_first=True,
     )
+    known = [revision_of(entry) for entry in completed if release in (entry.event.release, revision_of(entry))]
     if not known:
         raise RefusedError(
             f"Release {short(release)} was never live in {environment}, so nobody can go back to it. "
             "Roll it out with the flow `cd`, or name an earlier release."
         )
+    return known[0]

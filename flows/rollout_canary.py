@@ -20,7 +20,7 @@ from tasks.approval import read_live
 from tasks.incident import block_digest, open_incident
 from tasks.lease import LeaseKeeper, environment_lease, held_lease
 from tasks.report import Progress, publish_report
-from tasks.rollout import read_file, record_rollout, record_verdict
+from tasks.rollout import read_closed, read_file, record_rollout, record_verdict
 from tasks.traffic import drain, record_switch, shift_traffic
 
 
@@ -39,6 +39,9 @@ def rollout_canary(
     for `unclear` the `step`.
     """
     with held_lease(environment_lease(application, environment), owner=run) as keeper:
+        closed = read_closed(run, application, environment)
+        if closed.outcome:
+            return {"outcome": closed.outcome, "cause": closed.cause, "report": ""}
         live = read_live(application, environment)
         if live != expected_live:
             return {"outcome": "drifted", "cause": f"live is {short(live) or 'nothing'} now", "report": ""}
@@ -144,7 +147,7 @@ class _Rollout:
         not_restored = restore_release(
             run=run, application=application, environment=environment, to=self.live, bad=self.release, attempt="verdict"
         )
-        block_digest(run, application, self.release, cause)
+        block_digest(run, application, self.release, cause, self.live, environment)
         data = {"to": self.live, "cause": cause, "verified": not_restored or "yes"}
         record_rollout(run, application, environment, self.release, "rollout.rolled_back", data)
         title = say(

@@ -10,7 +10,7 @@ from flows.restoring import restore_release
 from flows.starting import bring_up_site, check_entry, clear_site, prepare_sites
 from tasks.approval import read_live, record_proof
 from tasks.lease import environment_lease, held_lease
-from tasks.rollout import record_rollout
+from tasks.rollout import read_closed, record_rollout
 from tasks.traffic import record_switch, run_acceptance, shift_traffic
 
 
@@ -18,10 +18,14 @@ from tasks.traffic import record_switch, run_acceptance, shift_traffic
 def rollout_direct(run: str, application: str, environment: str, release: str, with_acceptance: bool) -> dict[str, str]:
     """Bring a release to an environment and prove it there.
 
-    Returns: `outcome` (`completed` or `failed`) and `cause`, as a person reads it.
+    Returns: `outcome` (`completed`, `failed`, or `rolled_back` where somebody settled it for a process of this run that
+    died) and `cause`, as a person reads it.
     """
     place = open_world().environment(environment)
     with held_lease(environment_lease(application, environment), owner=run):
+        closed = read_closed(run, application, environment)
+        if closed.outcome:
+            return {"outcome": closed.outcome, "cause": closed.cause}
         live = read_live(application, environment)
         record_rollout(run, application, environment, release, "rollout.begun", {"previous": live})
         problem = prepare_sites(run, application, environment, release)

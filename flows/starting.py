@@ -7,15 +7,15 @@ import time
 
 from blocks.world import open_world
 from domain.release import short
-from tasks.approval import record_proof
+from tasks.approval import read_live, record_proof
 from tasks.instances import (
-    apply_migrations,
     await_ready,
     list_releases_running,
     prepare_release,
     start_instances,
     stop_instances,
 )
+from tasks.schema import apply_migrations
 from tasks.traffic import probe_entry, smoke_test
 
 
@@ -24,9 +24,10 @@ def prepare_sites(run: str, application: str, environment: str, release: str) ->
     place = open_world().environment(environment)
     for site in place.sites:
         prepare_release(run, application, environment, site.name, release)
-    migrated = apply_migrations(run, application, environment, place.primary.name, release)
+    live = read_live(application, environment)
+    migrated = apply_migrations(run, application, environment, place.primary.name, release, live)
     if migrated["result"] == "failed":
-        return f"migrations failed; the release before serves on. Last lines:\n{migrated['tail']}"
+        return f"migrations failed; the release before serves on, and nothing was started. {migrated['tail']}"
     if migrated["result"] == "applied":
         milliseconds = int(float(migrated["seconds"]) * 1000)
         record_proof(run, application, environment, release, "migrations", "applied", milliseconds)

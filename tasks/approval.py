@@ -4,23 +4,35 @@ The order of things is the flow's (`flows/asking.py`); the rules are `domain/app
 is kept in a persisted task and in the ledger, because the flow runs again from its top when the code has long expired.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from blocks.world import open_world
 from domain.application import FILE, parse_application
 from domain.approval import Difference, Evidence, Shown, compare_configuration, judge_person
+from domain.canonical import digest_of
 from domain.catalogue import say
 from domain.delivery import Commit
+from domain.isolation import explain_isolation, read_isolation
 from domain.ledger import Entry
-from domain.ports import Approver
+from domain.people import names_of
+from domain.pushes import PUSH_KINDS, last_pusher, pushers_of
 from domain.release import short
+from domain.revision import name_revision, release_of, settings_of
+from domain.roles import ADMINISTRATOR, APPROVER
 from domain.rollout import SETTLING_KINDS, live_release
+from domain.settings import SettingsVersion, compare_settings
+from tasks.codes import explain_code, take_code
 from tasks.incident import notify
 from tasks.instances import find_manifest
 from tasks.recording import Subject, effect_task, reading_task, record
+from tasks.settings import read_settings
 
 PROOF = "proof.given"
+COMMITS_MAX = 2000
+"""How many commits between two releases an approval lists; whoever wrote more of them counts all the same."""
 
 
 def read_settled(application: str, environment: str) -> list[Entry]:
@@ -79,34 +91,65 @@ def show_request(run: str, application: str, environment: str, release: str, gat
 
 
 def look_at_request(run: str, application: str, environment: str, release: str) -> Shown:
-    """Read everything that an approval binds: the release, what is live, what differs, what was proven."""
+    """Read everything that an approval binds: the release, what is live, what differs, what was proven, who asked."""
     world = open_world()
     manifest = find_manifest(application, release)
     live = live_release(read_settled(application, environment))
     live_manifest = find_manifest(application, live) if live else None
-    pinned = world.ledger.entries(kinds=["release.pinned"], application=application, release=release, limit=1)[0]
-    commits = world.sources.commits(
-        application, base=live_manifest.commit if live_manifest else None, head=manifest.commit
-    )
+    base = live_manifest.commit if live_manifest else None
+    commits = world.sources.commits(application, base=base, head=manifest.commit, limit=COMMITS_MAX)
     known = set(live_manifest.migrations) if live_manifest else set[str]()
+    files = [_configuration(application, digest) if digest else None for digest in (live, release)]
+    settings = _settings_shown(application, environment, release)
+    requester, names = _requesters(application, release, base, commits)
     return Shown(
         application=application,
         environment=environment,
-        release=release,
+        release=manifest.digest,
         commit=manifest.commit,
         live=live,
-        requester=str(pinned.data.get("requester", "")),
+        requester=requester,
         commits=tuple(commits),
-        configuration=_configuration_differences(application, release, live),
+        configuration=compare_configuration(files[0], files[1] or {}) + _settings_differences(settings, live),
         migrations=tuple(name for name in manifest.migrations if name not in known),
         evidence=_evidence(run, application, release),
         image=manifest.image.digest if manifest.image else "",
+        requesters=tuple(sorted(names | _settings_authors(settings, live))),
+        is_push_signed=bool(last_pusher(_pushes(application), manifest.commit)),
+        configuration_hash=digest_of({"file": files[1], "settings": dict(settings.config)}),
+        settings_version=settings.version,
+        secrets=settings.references,
+        isolation=_isolation_shown(application, release),
+        is_unrelated=base not in (None, manifest.commit)
+        and not world.sources.is_ancestor(application, str(base), manifest.commit),
     )
 
 
-def _configuration_differences(application: str, release: str, live: str) -> tuple[Difference, ...]:
-    files = [_configuration(application, digest) if digest else None for digest in (live, release)]
-    return compare_configuration(files[0], files[1] or {})
+def _isolation_shown(application: str, release: str) -> str:
+    """What could not be isolated when the release was built; empty where all was, or nobody had asked yet."""
+    known = _find_pinned(application, release).data.get("isolation")
+    return explain_isolation(read_isolation(known), language=open_world().language) if known else ""
+
+
+def _find_pinned(application: str, release: str) -> Entry:
+    digest = release_of(release)
+    return open_world().ledger.entries(kinds=["release.pinned"], application=application, release=digest, limit=1)[0]
+
+
+def _settings_shown(application: str, environment: str, release: str) -> SettingsVersion:
+    """The settings that an answer is about: the newest ones, or those with which a rollout is under way."""
+    version = settings_of(release)
+    return (
+        open_world().settings.get(application, environment, version)
+        if version
+        else read_settings(application, environment)
+    )
+
+
+def _settings_differences(settings: SettingsVersion, live: str) -> tuple[Difference, ...]:
+    """List what the newest settings of the environment would change; secrets by their versions only."""
+    before = open_world().settings.get(settings.application, settings.environment, settings_of(live))
+    return tuple(Difference(name, old, new) for name, (old, new) in compare_settings(before, settings).items())
 
 
 def _configuration(application: str, release: str) -> dict[str, Any]:
@@ -120,7 +163,7 @@ def _configuration(application: str, release: str) -> dict[str, Any]:
 
 
 def _evidence(run: str, application: str, release: str) -> tuple[Evidence, ...]:
-    entries = open_world().ledger.entries(kinds=[PROOF], application=application, release=release, run=run)
+    entries = open_world().ledger.entries(kinds=[PROOF], application=application, release=release_of(release), run=run)
     return tuple(
         Evidence(
             environment=entry.event.environment,
@@ -132,14 +175,40 @@ def _evidence(run: str, application: str, release: str) -> tuple[Evidence, ...]:
     )
 
 
-def requesters_of(shown: Shown, pinned_data: dict[str, Any]) -> set[str]:
-    """Collect who asked for a release: the pusher by every name we know, and the authors of its commits."""
-    names = {shown.requester, str(pinned_data.get("requester_email", ""))}
-    return names | {name for commit in shown.commits for name in _author_names(commit)}
+def _settings_authors(settings: SettingsVersion, live: str) -> frozenset[str]:
+    """Who made the versions of the settings that would go live: a change of settings is a request like any other."""
+    history = open_world().settings.history(settings.application, settings.environment)
+    made = (version for version in history if settings_of(live) < version.version <= settings.version)
+    return names_of([version.actor for version in made])
 
 
-def _author_names(commit: Commit) -> tuple[str, str]:
-    return commit.author, commit.author_email
+def _pushes(application: str) -> list[Entry]:
+    return open_world().ledger.entries(kinds=PUSH_KINDS, application=application, limit=100_000)
+
+
+def _requesters(
+    application: str, release: str, base: str | None, commits: Sequence[Commit]
+) -> tuple[str, frozenset[str]]:
+    """Say who asked for a release, and every name of all who count as requesters.
+
+    Who pushed is taken from the ledger, where the door wrote it from the signed body; everybody who wrote or committed
+    something in the range counts too. What the run's parameters said counts besides: it can only add somebody.
+    """
+    world = open_world()
+    pinned = _find_pinned(application, release)
+    head = str(pinned.data["manifest"]["commit"])
+    claimed = [str(pinned.data.get(key) or "") for key in ("requester", "requester_email")]
+    pushes = _pushes(application)
+    if base == head:  # the same code with other settings: nobody asks for what is live already
+        return last_pusher(pushes, head) or claimed[0], frozenset()
+    # more commits than we list: then everybody who ever pushed counts
+    listed = {head, *(commit.sha for commit in commits)} if len(commits) < COMMITS_MAX else None
+    wrote = world.sources.people(application, base=base, head=head)
+    own = frozenset(
+        name for commit in world.sources.commits(application, base=None, head=head, limit=1) for name in commit.people
+    )
+    names = names_of([*claimed, *wrote, *own, *pushers_of(pushes, listed)])
+    return last_pusher(pushes, head) or claimed[0], names
 
 
 @effect_task
@@ -159,47 +228,63 @@ def weigh_answer(
         shown_hash: what the form that was answered had shown.
         answer: `decision`, `approver`, `code`, `comment`; or `bypassed` or `malformed` with the detail.
 
-    Returns: `outcome` (the decision, or `refused`), `approver`, `reason` (why it was refused, as people read it).
+    Returns: `outcome` (the decision, or `refused`), `approver`, `reason` (why it was refused, as people read it), and
+    for a decision the version of the `settings` that it is about.
     """
     world = open_world()
     now = look_at_request(run, application, environment, release)
-    pinned = world.ledger.entries(kinds=["release.pinned"], application=application, release=release, limit=1)[0]
-    refusal = _refusal(answer, requesters_of(now, pinned.data))
-    reason = _explain_refusal(refusal, answer, role="approver") if refusal else ""
+    approver = answer.get("approver", "")
+    subject = Subject(run, application, environment, "", release, actor=approver or "unknown")
+    refusal, reason = _weigh_person(subject, answer, role=APPROVER, requesters=set(now.requesters))
     if not refusal and now.hash != shown_hash:
         reason = say("approval.refused_drift", language=world.language)
         refusal = "drift"
-    approver = answer.get("approver", "")
-    subject = Subject(run, application, environment, "", release, actor=approver or "unknown")
     common = {"gate": gate, "attempt": attempt, "shown_hash": shown_hash, "comment": answer.get("comment", "")[:500]}
     if refusal:
         record(subject, "approval.refused", detail=f"{gate}:{attempt}", **common, refusal=refusal, reason=reason)
         return {"outcome": "refused", "approver": approver, "reason": reason}
+    subject = replace(subject, release=name_revision(release, now.settings_version))
     kind = "approval.rejected" if answer["decision"] in ("reject", "rollback") else "approval.granted"
     record(subject, kind, detail=gate, **common, decision=answer["decision"])
-    return {"outcome": answer["decision"], "approver": approver, "reason": answer.get("comment", "")}
+    return {
+        "outcome": answer["decision"],
+        "approver": approver,
+        "reason": answer.get("comment", ""),
+        "settings": str(now.settings_version),
+    }
 
 
-def _refusal(answer: dict[str, str], requesters: set[str]) -> str:
-    """Find the first reason against an answer; the code is used up only where nothing else is wrong."""
+def _weigh_person(subject: Subject, answer: dict[str, str], *, role: str, requesters: set[str]) -> tuple[str, str]:
+    """Find the first reason against an answer, and how people read it; both empty where there is none.
+
+    The code is taken first, so that it is used up (and a wrong one counted) whatever else is wrong.
+    """
     for flaw in ("bypassed", "malformed"):
         if flaw in answer:
-            return flaw
-    approvers = open_world().approvers
-    refusal = judge_person(approvers.get(answer["approver"]), role="approver", requesters=requesters)
-    if refusal:
-        return refusal
-    status = approvers.use_code(answer["approver"], answer["code"])
-    return "" if status == "ok" else status
+            return flaw, _explain_refusal(flaw, subject, answer, role=role)
+    name = answer["approver"]
+    use = take_code(subject, name, answer["code"])
+    if not use.is_ok:
+        return use.status, explain_code(use, name)
+    refusal = judge_person(
+        open_world().approvers.get(name),
+        role=role,
+        requesters=requesters,
+        application=subject.application,
+        environment=subject.environment,
+    )
+    return (refusal, _explain_refusal(refusal, subject, answer, role=role)) if refusal else ("", "")
 
 
-def _explain_refusal(refusal: str, answer: dict[str, str], *, role: str) -> str:
+def _explain_refusal(refusal: str, subject: Subject, answer: dict[str, str], *, role: str) -> str:
+    language = open_world().language
+    everywhere = say("approval.everywhere", language=language)
     return say(
         f"approval.refused_{refusal}",
-        language=open_world().language,
+        language=language,
         approver=answer.get("approver", "")[:80],
         role=role,
-        time=f"{datetime.now(UTC):%H:%M:%S}",
+        place=f"{subject.application or everywhere}, {subject.environment or everywhere}",
         detail=answer.get("malformed", ""),
     )
 
@@ -215,15 +300,10 @@ def authorise(
 
     Returns: an empty text where they may; else why not, as people read it.
     """
-    world = open_world()
     subject = Subject(run, application, environment, "", release, actor=administrator[:80] or "unknown")
-    person: Approver | None = world.approvers.get(administrator)
-    refusal = judge_person(person, role="administrator", requesters=())
-    if not refusal:
-        status = world.approvers.use_code(administrator, code)
-        refusal = None if status == "ok" else status
+    answer = {"approver": administrator, "code": code}
+    refusal, why = _weigh_person(subject, answer, role=ADMINISTRATOR, requesters=set())
     if refusal:
-        why = _explain_refusal(refusal, {"approver": administrator}, role="administrator")
         record(subject, f"{act}.refused", refusal=refusal, reason=reason[:500], why=why)
         return why
     record(subject, f"{act}.authorised", reason=reason[:500])

@@ -31,24 +31,28 @@ def run_check(run: str, application: str, check: str) -> CheckResult:
     with effect(
         Subject(run, application), "check", "ended", detail=f"{this_attempt()}:{check}", check=check
     ) as outcome:
-        result = _run(folder, file, part)
+        result = run_part(folder, file, part)
         outcome.update(result.as_dict())
     return result
 
 
-def _run(folder: Path, file: ApplicationFile, part: CheckPart) -> CheckResult:
+def run_part(folder: Path, file: ApplicationFile, part: CheckPart) -> CheckResult:
+    """Run one check on the bundle in a folder of the runner's; its log stays beside it. No flow is needed."""
     world = open_world()
     place, log = folder / f"check-{part.name}", folder / f"check-{part.name}.log"
     _make_copy(folder, place)
     log.unlink(missing_ok=True)
-    environment = world.packages.environment(_lock_of(place / SOURCE, file, part))
-    with _database(part, folder / f"postgres-{part.name}") as variables:
+    environment = world.packages.environment(lock_of(place / SOURCE, file, part))
+    beside = folder / f"postgres-{part.name}"
+    with _database(part, beside) as variables:
         ended = world.runner.run(
             part.command,
             directory=place / SOURCE,
             environment={**command_environment(environment), **variables},
             limit_s=part.limit_s,
             log=log,
+            network=part.network,
+            servers=beside if part.database else None,
         )
     result = judge_command(part.name, part.kind, ended, limit_s=part.limit_s, log=log)
     shutil.rmtree(place, ignore_errors=True)
@@ -64,7 +68,7 @@ def _make_copy(folder: Path, place: Path) -> None:
     open_world().runner.hand_over(place)
 
 
-def _lock_of(source: Path, file: ApplicationFile, part: CheckPart) -> Lock:
+def lock_of(source: Path, file: ApplicationFile, part: CheckPart) -> Lock:
     """The packages of a check: those of the service, and its own, which win."""
     build = read_lock(source, file.build.requirements, key="build.requirements")
     if part.requirements is None:

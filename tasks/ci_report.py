@@ -1,13 +1,12 @@
 """What people see of a run of `ci` in the Prefect UI: a bar that moves while it runs, and one report at its end."""
 
 import re
-from uuid import UUID
-
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from collections.abc import Sequence
 
 from blocks.world import open_world
 from domain.catalogue import say
 from domain.check import CheckResult, explain_build
+from domain.isolation import explain_isolation
 from domain.release import short
 from tasks.report import publish_report
 
@@ -21,23 +20,28 @@ def artifact_key(prefix: str, application: str) -> str:
 
 
 class CiProgress:
-    """The progress bar of one run; made at its first use."""
+    """The progress bar of one run."""
 
     def __init__(self, application: str, commit: str) -> None:
         self._application, self._commit = application, commit
-        self._artifact: UUID | None = None
 
     def reached(self, stage: str) -> None:
         """Move the bar to the end of a stage."""
-        percent = float(SHARES_PERCENT[stage])
-        if self._artifact is not None:
-            update_progress_artifact(self._artifact, percent)
-            return
         told = say(
             "ci.progress", language=open_world().language, application=self._application, commit=short(self._commit)
         )
-        made = create_progress_artifact(percent, key=artifact_key("ci-progress", self._application), description=told)
-        self._artifact = UUID(str(made))
+        open_world().screen.progress(
+            artifact_key("ci-progress", self._application), percent=float(SHARES_PERCENT[stage]), description=told
+        )
+
+
+def _isolation_notes(shared_network: Sequence[str]) -> list[str]:
+    """What this machine, or the application's own wish, left without isolation."""
+    world = open_world()
+    missing = explain_isolation(world.runner.isolation(), language=world.language)
+    shared = ", ".join(shared_network)
+    asked = say("isolation.shared_network", language=world.language, names=shared) if shared else ""
+    return [note for note in (missing, asked) if note]
 
 
 def show_report(
@@ -49,6 +53,7 @@ def show_report(
     release: str = "",
     requester: str = "",
     attempt: int = 1,
+    shared_network: Sequence[str] = (),
 ) -> str:
     """Publish the report as the artifact `ci-<application>`; its id. The newest run's is on top."""
     language = open_world().language
@@ -59,6 +64,7 @@ def show_report(
         cause=cause,
         release=release,
         requester=requester,
+        notes=_isolation_notes(shared_network),
         language=language,
     )
     description = say("ci.report_description", language=language, commit=f"{short(commit)} ({attempt})")

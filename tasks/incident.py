@@ -5,6 +5,7 @@ from typing import Any
 from blocks.world import open_world
 from domain.catalogue import say
 from domain.errors import SlipwayError
+from domain.revision import blame, settings_of
 from tasks.recording import Subject, effect_task, record
 
 
@@ -43,6 +44,13 @@ def open_incident(
 
 
 @effect_task
-def block_digest(run: str, application: str, release: str, reason: str) -> None:
-    """Refuse a digest from now on, until somebody unblocks it with a reason. Effect: one entry."""
-    record(Subject(run, application, "", "", release), "digest.blocked", reason=reason[:500])
+def block_digest(
+    run: str, application: str, release: str, reason: str, previous: str = "", environment: str = ""
+) -> None:
+    """Refuse a digest from now on, until somebody unblocks it with a reason. Effect: one entry.
+
+    Where only its settings differ from `previous`, they are refused in that environment, and the digest is not.
+    """
+    blamed = blame(release, previous)
+    place = environment if settings_of(blamed) else ""
+    record(Subject(run, application, place, "", blamed), "digest.blocked", reason=reason[:500])

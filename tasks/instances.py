@@ -6,15 +6,20 @@ from blocks.world import open_world
 from domain.application import FILE, ApplicationFile, parse_application
 from domain.errors import ConfigError
 from domain.release import Manifest, read_manifest, short
+from domain.revision import release_of, settings_of
 from domain.service import ServiceSpec
+from tasks.authority import require_authority
 from tasks.recording import Subject, effect, effect_task, reading_task
+from tasks.settings import clean_text, read_variables
+from tasks.waiting import patiently
 
 PROBE_PAUSE_S = 0.3
 
 
 def find_manifest(application: str, release: str) -> Manifest:
-    """Read the manifest that was pinned for a digest. Raises: ConfigError where there is none."""
-    entries = open_world().ledger.entries(kinds=["release.pinned"], application=application, release=release, limit=1)
+    """Read the manifest that was pinned for a digest, or for a revision's. Raises: ConfigError where there is none."""
+    digest = release_of(release)
+    entries = open_world().ledger.entries(kinds=["release.pinned"], application=application, release=digest, limit=1)
     if not entries:
         raise ConfigError(
             f"No release {short(release)} of '{application}' is pinned. List them with `slipway history {application}`."
@@ -33,32 +38,8 @@ def prepare_release(run: str, application: str, environment: str, site: str, rel
     """Bring a release's bytes to a site and install them off-line. Effect: files only; repeating is free."""
     subject = Subject(run, application, environment, site, release)
     with effect(subject, "preparation", "completed"):
-        open_world().target(environment, site).prepare(find_manifest(application, release))
-
-
-@effect_task
-def apply_migrations(run: str, application: str, environment: str, site: str, release: str) -> dict[str, str]:
-    """Migrate an environment's database with the release's own command, before its first instance.
-
-    Effect: the database; the command itself must skip what was applied. Returns `result` (`none`, `applied`,
-    `failed`), `seconds` and the `tail` of the output.
-    """
-    world = open_world()
-    manifest = find_manifest(application, release)
-    file = read_application_file(application, environment, site, release)
-    world.databases.ensure(application, environment)
-    if file.database is None:
-        return {"result": "none", "seconds": "0", "tail": ""}
-    with effect(Subject(run, application, environment, "", release), "migration", "ended") as outcome:
-        ended = world.target(environment, site).run(
-            manifest,
-            file.database.migrate,
-            environment=_service_environment(file, application, environment, manifest),
-            limit_s=file.database.limit_s,
-        )
-        result = "applied" if ended.is_ok else "failed"
-        outcome.update(result=result, migrations=list(manifest.migrations), tail="" if ended.is_ok else ended.tail)
-    return {"result": result, "seconds": f"{ended.seconds:.1f}", "tail": ended.tail}
+        manifest = find_manifest(application, release)
+        patiently(f"{site}, for the bytes,", lambda: open_world().target(environment, site).prepare(manifest))
 
 
 @effect_task
@@ -67,7 +48,7 @@ def start_instances(
 ) -> tuple[str, ...]:
     """Start a release's instances beside those that serve. Effect: processes, never twice. Returns their URLs."""
     world = open_world()
-    manifest = find_manifest(application, release)
+    require_authority(run, application, environment, release)
     file = read_application_file(application, environment, site, release)
     with effect(Subject(run, application, environment, site, release), "start", "completed", detail=attempt) as outcome:
         spec = ServiceSpec(
@@ -75,7 +56,7 @@ def start_instances(
             release=release,
             command=file.service.command,
             instances=file.service.instances,
-            environment=_service_environment(file, application, environment, manifest),
+            environment=service_environment(file, application, environment, release),
             stop_limit_s=file.service.stop_limit_s,
             start_limit_s=file.health.start_limit_s,
         )
@@ -85,15 +66,16 @@ def start_instances(
 
 
 @reading_task
-def await_ready(application: str, environment: str, site: str, release: str) -> str:
-    """Wait until every instance of a release says that it is ready.
+def await_ready(application: str, environment: str, site: str, release: str, patience_s: int = 0) -> str:
+    """Wait until every instance of a release says that it is ready, at most `patience_s` where that is not 0.
 
     Returns: an empty text when all are; else what the last one answered, and the last lines of its log.
     """
     world = open_world()
     target, prober = world.target(environment, site), world.prober
     health = read_application_file(application, environment, site, release).health
-    deadline = world.clock.now() + timedelta(seconds=health.start_limit_s)
+    limit_s = min(health.start_limit_s, patience_s or health.start_limit_s)
+    deadline = world.clock.now() + timedelta(seconds=limit_s)
     problem = "no instance was started"
     while world.clock.now() < deadline:
         instances = [instance for instance in target.instances(application) if instance.release == release]
@@ -104,13 +86,23 @@ def await_ready(application: str, environment: str, site: str, release: str) -> 
         if bad is not None:
             problem = f"{bad.url} answered {bad.status or bad.error} instead of 200"
         world.clock.sleep(PROBE_PAUSE_S)
-    tail = target.log_tail(application, release, lines=20)
-    return f"not ready after {health.start_limit_s} s: {problem}. Its last lines:\n{tail}"
+    tail = clean_text(target.log_tail(application, release, lines=20), application, environment, release)
+    return f"not ready after {limit_s} s: {problem}. Its last lines:\n{tail}"
+
+
+@reading_task
+def answers_alive(application: str, environment: str, site: str, release: str) -> bool:
+    """Whether every instance of a release answers that it lives, ready or not; False where there is none."""
+    world = open_world()
+    path = read_application_file(application, environment, site, release).health.live
+    found = [one for one in world.target(environment, site).instances(application) if one.release == release]
+    return bool(found) and all(world.prober.probe(one.url + path, timeout_s=2).is_ok for one in found)
 
 
 @effect_task
 def stop_instances(run: str, application: str, environment: str, site: str, release: str) -> None:
     """End a release's instances gracefully. Effect: processes; none running is no error."""
+    require_authority(run, application, environment, release, ends=True)
     with effect(Subject(run, application, environment, site, release), "stop", "completed"):
         open_world().target(environment, site).stop(application, release)
 
@@ -122,11 +114,10 @@ def list_releases_running(application: str, environment: str, site: str) -> tupl
     return tuple(sorted({instance.release for instance in instances}))
 
 
-def _service_environment(
-    file: ApplicationFile, application: str, environment: str, manifest: Manifest
-) -> dict[str, str]:
-    """Put together the variables of a released process; holds the database's password."""
-    variables = dict(file.service.environment)
+def service_environment(file: ApplicationFile, application: str, environment: str, release: str) -> dict[str, str]:
+    """Put together the variables of a released process; holds its secrets and the database's password."""
+    manifest = find_manifest(application, release)
+    variables = {**file.service.environment, **read_variables(application, environment, release)}
     if file.database is not None:
         variables["DATABASE_URL"] = open_world().databases.url(application, environment)
     variables.update(
@@ -134,5 +125,6 @@ def _service_environment(
         SLIPWAY_ENVIRONMENT=environment,
         SLIPWAY_RELEASE=manifest.digest,
         SLIPWAY_COMMIT=manifest.commit,
+        SLIPWAY_SETTINGS=str(settings_of(release)),
     )
     return variables

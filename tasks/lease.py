@@ -8,12 +8,10 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from blocks.world import open_world
+from domain.break_glass import explain_mark
 from domain.errors import RefusedError, TransientError
-from tasks.recording import Subject, effect_task, is_transient, record
+from tasks.recording import Subject, effect_task, patient_task, record
 
 TTL_S = 45.0
 RENEW_S = 10.0
@@ -24,25 +22,29 @@ WAITS = 180
 class LeaseKeeper:
     """Whether the lease is still ours; asked before each effect that must not meet another's."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, owner: str) -> None:
         self.name = name
+        self.owner = owner
         self.lost = ""
 
     def check(self) -> None:
-        """Raises: RefusedError where somebody else has the lease now."""
+        """Raises: RefusedError where somebody else has the lease now, or took the environment back by hand."""
         if self.lost:
             raise RefusedError(f"{self.lost} This run must not go on; look at `slipway history`.")
+        _, application, environment = self.name.split(":")
+        with open_world().break_glass.guarded(application, environment, run=self.owner):
+            return
 
 
-@task(
-    persist_result=False,
-    cache_policy=NO_CACHE,
-    retries=WAITS,
-    retry_delay_seconds=WAIT_S,
-    retry_condition_fn=is_transient,
-)
+@patient_task(waits=WAITS, wait_s=WAIT_S)
 def acquire_lease(name: str, owner: str) -> None:
-    """Take the lease, waiting for whoever has it up to a quarter of an hour. Effect: a row that expires."""
+    """Take the lease, waiting for whoever has it up to a quarter of an hour. Effect: a row that expires.
+
+    An environment that was rolled back by hand is nobody's until the ledger knows about it.
+    """
+    for mark in open_world().break_glass.marks():
+        if environment_lease(mark.application, mark.environment) == name:
+            raise TransientError(explain_mark(mark))
     open_world().leases.acquire(name, owner=owner, ttl_s=TTL_S)
 
 
@@ -50,7 +52,7 @@ def acquire_lease(name: str, owner: str) -> None:
 def held_lease(name: str, *, owner: str) -> Generator[LeaseKeeper]:
     """Hold a lease for the length of a block, renewing it beside the work."""
     acquire_lease(name, owner)
-    keeper, done = LeaseKeeper(name), threading.Event()
+    keeper, done = LeaseKeeper(name, owner), threading.Event()
     renewer = threading.Thread(target=_renew, args=(keeper, owner, done), name=f"lease {name}", daemon=True)
     renewer.start()
     try:

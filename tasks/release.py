@@ -15,6 +15,7 @@ from domain.release import Bundle, Image, Manifest, bundle_key, read_manifest, s
 from tasks.recording import Subject, effect, effect_task, reading_task, record
 from tasks.source import SOURCE as CHECKOUT
 from tasks.source import ci_folder, read_application_file, read_lock, this_attempt
+from tasks.waiting import patiently
 
 BUNDLE_FILE = "bundle.tar"
 
@@ -61,7 +62,8 @@ def store_bundle(run: str, application: str, sha256: str) -> str:
     """Put the bundle into the object store; its key. Storing the same bytes again is free."""
     key = bundle_key(application, sha256)
     with effect(Subject(run, application), "bundle", "stored", detail=f"{this_attempt()}:store", object_key=key):
-        open_world().store.put(key, ci_folder(run) / BUNDLE_FILE, sha256=sha256)
+        bundle = ci_folder(run) / BUNDLE_FILE
+        patiently("The bundle, for S3,", lambda: open_world().store.put(key, bundle, sha256=sha256))
     return key
 
 
@@ -156,6 +158,7 @@ def pin_release(
         "commits": [_as_json(commit) for commit in _commits(application, manifest.commit, before)],
         "migrations": list(manifest.migrations),
         "checks": checks,
+        "isolation": world.runner.isolation().as_dict(),
     }
     actor = requester or "slipway"
     key = f"release:{application}:{digest}"

@@ -4,20 +4,28 @@ from typing import Any
 
 from blocks.world import open_world
 from domain.application import ApplicationFile
-from domain.judgement import Judgement
+from domain.judgement import Judgement, Verdict
 from domain.ledger import Entry
+from domain.revision import release_of, revision_of
 from domain.rollout import (
     BLOCKING_KINDS,
     CLOSING_KINDS,
     GATE_CLOSING,
     GATE_OPENING,
     OPENING_KINDS,
+    RUN_CLOSING,
+    RUN_OPENING,
     SETTLING_KINDS,
+    Closed,
     OpenGate,
     OpenRollout,
+    OpenRun,
     blocked_releases,
+    closed_rollout,
+    live_release,
     open_gates,
     open_rollouts,
+    open_runs,
     previous_release,
 )
 from tasks.instances import read_application_file
@@ -57,6 +65,12 @@ def read_file(application: str, environment: str, site: str, release: str) -> Ap
 
 
 @reading_task
+def has_begun(run: str, application: str) -> bool:
+    """Whether a delivery has begun: a flow that suspends runs again from its top."""
+    return bool(open_world().ledger.entries(kinds=["cd.started"], application=application, run=run, limit=1))
+
+
+@reading_task
 def read_blocked(application: str) -> dict[str, str]:
     """Read which digests of an application are blocked, and why."""
     return blocked_releases(open_world().ledger.entries(kinds=BLOCKING_KINDS, application=application))
@@ -72,9 +86,44 @@ def read_previous(application: str, environment: str, live: str) -> str:
 
 
 @reading_task
+def has_completed(run: str, application: str, environment: str, release: str) -> bool:
+    """Whether the ledger says that this run brought a release wholly to an environment, or that it is there."""
+    entries = open_world().ledger.entries(kinds=SETTLING_KINDS, application=application, environment=environment)
+    mine = [entry for entry in entries if (entry.event.run, revision_of(entry)) == (run, release)]
+    return live_release(entries) == release or any(entry.kind == "rollout.completed" for entry in mine)
+
+
+@reading_task
+def has_verdict(run: str, application: str, environment: str, release: str, step: int) -> bool:
+    """Whether the ledger has an unclear verdict of this run on that step."""
+    found = open_world().ledger.entries(
+        kinds=["verdict.given"],
+        application=application,
+        environment=environment,
+        release=release_of(release),
+        run=run,
+    )
+    return any((entry.data["step"], entry.data["verdict"]) == (step, str(Verdict.UNCLEAR)) for entry in found)
+
+
+@reading_task
 def list_open_rollouts() -> list[OpenRollout]:
     """List what was begun and never closed, of every application."""
     return open_rollouts(_entries((*OPENING_KINDS, *CLOSING_KINDS)))
+
+
+@reading_task
+def list_open_runs() -> list[OpenRun]:
+    """List the runs of `cd` that began and have no end in the ledger."""
+    return open_runs(_entries((RUN_OPENING, *RUN_CLOSING)))
+
+
+@reading_task
+def read_closed(run: str, application: str, environment: str) -> Closed:
+    """Read how a run's rollout or rollback in an environment was closed, if it was."""
+    return closed_rollout(
+        open_world().ledger.entries(kinds=CLOSING_KINDS, application=application, environment=environment, run=run)
+    )
 
 
 @reading_task

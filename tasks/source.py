@@ -112,7 +112,9 @@ def _run_commands(application: str, commit: str, source: Path, build: BuildPart,
     ended, seconds = Outcome(0, 0), 0.0
     for command in build.commands:
         left_s = max(0.1, build.limit_s - seconds)
-        ended = world.runner.run(command, directory=source, environment=variables, limit_s=left_s, log=log)
+        ended = world.runner.run(
+            command, directory=source, environment=variables, limit_s=left_s, log=log, network=build.network
+        )
         seconds += ended.seconds
         if not ended.is_ok:
             break

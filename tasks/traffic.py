@@ -9,8 +9,10 @@ from domain.errors import TransientError
 from domain.release import short
 from domain.service import Arm, Probe
 from domain.traffic import Counters, Reading, Window, window_between
+from tasks.authority import require_authority
 from tasks.instances import find_manifest, read_application_file
 from tasks.recording import Subject, effect, effect_task, reading_task, record
+from tasks.settings import clean_text, read_variables
 
 
 @effect_task
@@ -22,8 +24,10 @@ def shift_traffic(
     Effect: the load balancer, in force on return. `shares` are (digest, percent), `detail` names the step.
     """
     world = open_world()
-    arms = [_arm(application, environment, site, release=release, weight_percent=weight) for release, weight in shares]
+    for release in [release for release, weight in shares if weight > 0] or [""]:
+        require_authority(run, application, environment, release)
     main = max(shares, key=lambda share: share[1])[0] if shares else ""
+    arms = [_arm(application, environment, site, release=release, weight_percent=weight) for release, weight in shares]
     subject = Subject(run, application, environment, site, main)
     with effect(
         subject, "traffic", "shifted", detail=detail, shares={short(release): weight for release, weight in shares}
@@ -41,6 +45,7 @@ def _arm(application: str, environment: str, site: str, *, release: str, weight_
 @effect_task
 def record_switch(run: str, application: str, environment: str, site: str, release: str, detail: str = "") -> None:
     """Write down that a site is wholly on a release."""
+    require_authority(run, application, environment, release)
     record(Subject(run, application, environment, site, release), "site.switched", detail=detail)
 
 
@@ -145,13 +150,18 @@ def run_acceptance(run: str, application: str, environment: str, site: str, rele
         ended = world.target(environment, site).run(
             find_manifest(application, release),
             file.acceptance.command,
-            environment={"SLIPWAY_URL": url, "SLIPWAY_HOST": host},
+            environment={
+                **read_variables(application, environment, release),
+                "SLIPWAY_URL": url,
+                "SLIPWAY_HOST": host,
+            },
             limit_s=file.acceptance.limit_s,
             requirements=file.acceptance.requirements,
         )
         result = "passed" if ended.is_ok else "failed"
         outcome.update(result=result, seconds=round(ended.seconds, 1))
-    return {"result": result, "seconds": f"{ended.seconds:.1f}", "tail": ended.tail}
+    tail = clean_text(ended.tail, application, environment, release)
+    return {"result": result, "seconds": f"{ended.seconds:.1f}", "tail": tail}
 
 
 @effect_task

@@ -61,14 +61,15 @@ class Repository:
         )
         return done.stdout.decode().strip()
 
-    def commit(self, files: Mapping[str, str | bytes], message: str = "change") -> str:
+    def commit(self, files: Mapping[str, str | bytes], message: str = "change", *, author: str = "") -> str:
         """Write files and commit everything; the commit's SHA."""
         for name, content in files.items():
             place = self.path / name
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(content.encode() if isinstance(content, str) else content)
         self.git("add", "--all", "--force")
-        self.git("commit", "--quiet", "--allow-empty", "--message", message)
+        by = [f"--author={author}"] if author else []
+        self.git("commit", "--quiet", "--allow-empty", "--message", message, *by)
         return self.git("rev-parse", "HEAD")
 
     def commit_tree(self, lines: str) -> str:

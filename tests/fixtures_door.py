@@ -40,7 +40,9 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def push_body(*, after: str = "a" * 40, before: str = ZERO, ref: str = "refs/heads/main", filler: str = "") -> bytes:
+def push_body(*, after: str = "", before: str = ZERO, ref: str = "refs/heads/main", filler: str = "") -> bytes:
+    """A push as Gitea tells it; to a commit of its own where none is given, because a known push is a replay."""
+    after = after or secrets.token_hex(20)
     person = {"login": "ann", "email": "ann@example.org"}
     value = {"ref": ref, "before": before, "after": after, "repository": {"full_name": REPOSITORY}, "filler": filler}
     return json.dumps({**value, "pusher": person, "sender": person}).encode()

@@ -4,6 +4,7 @@ import getpass
 import json
 import re
 import secrets
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +17,15 @@ from rich.table import Table
 
 from blocks.installation import read_installation
 from blocks.world import World, open_world
+from deployments.rotation.webhook import rotate_webhook_secret
 from domain.application import FILE, Name, parse_application
 from domain.errors import ConfigError
 from domain.ledger import Event
-from domain.ports import Application
+from domain.ports import Application, ForgeAccess
 from domain.release import short
 
 app = typer.Typer(help="Applications: register one from any Git URL, see where its forge has to call.")
+app.command("rotate-secret")(rotate_webhook_secret)
 console = Console()
 
 FORGES = ("gitea", "github")
@@ -91,7 +94,11 @@ def show_application(name: Annotated[str, typer.Argument(help="A registered appl
     for word, value in {**facts, "webhook": webhook_url(one)}.items():
         console.print(f"{word:<12}{value}", soft_wrap=True, highlight=False, markup=False)
     table = Table("when (UTC)", "delivery", "", box=None, pad_edge=False)
-    kinds = ["delivery.started", "delivery.ignored", "delivery.refused", "ci.failed", "release.pinned"]
+    kinds = [
+        *(f"delivery.{word}" for word in ("started", "ignored", "replayed", "refused")),
+        "ci.failed",
+        "release.pinned",
+    ]
     for entry in world.ledger.entries(kinds=kinds, application=name, newest_first=True, limit=10):
         data = entry.data
         said = data.get("reason") or data.get("cause") or short(str(data.get("commit", "")))
@@ -116,6 +123,45 @@ def show_secret(
         world.applications.add(application, webhook_secret=secrets.token_hex(32))
         _record(world, "application.secret_replaced", application)
     print(world.applications.webhook_secret(name))
+
+
+@app.command("forge-token")
+def keep_forge_token(
+    name: Annotated[str, typer.Argument(help="A registered application.")],
+    url: Annotated[str, typer.Option(help="The forge's API; else github.com's, or /api/v1 beside the Git URL.")] = "",
+    remove: Annotated[bool, typer.Option("--remove", help="Forget the token.")] = False,
+) -> None:
+    """Give Slipway a token of the application's forge: for commit statuses, and to say whether commits were reviewed.
+
+    It takes the right to read the repository and its pull requests, and to write commit statuses. The token is asked
+    for, or read from a pipe; it rests sealed. Without one the form says "unknown", and no status is sent.
+    """
+    world = open_world()
+    application = world.applications.get(name)
+    if remove:
+        world.applications.set_forge_access(name, None)
+        _record(world, "application.forge_token_removed", application)
+        console.print(f"The forge's token of {name} is forgotten.")
+        return
+    address = url or api_url(application)
+    if not re.fullmatch(r"https?://[^\s/@?#]+(/[^\s@?#]*)?", address):
+        raise typer.BadParameter("--url is no address of an API. Write https://HOST/PATH, without a user in it.")
+    token = (typer.prompt("Token", hide_input=True) if sys.stdin.isatty() else sys.stdin.readline()).strip()
+    if not re.fullmatch(r"[\x21-\x7e]{1,500}", token):
+        raise typer.BadParameter("A token has 1 to 500 visible characters, without spaces.")
+    world.applications.set_forge_access(name, ForgeAccess(address.rstrip("/"), token))
+    _record(world, "application.forge_token_set", application, api=address)
+    console.print(f"The forge of {name} is asked at {address}.", soft_wrap=True, highlight=False)
+
+
+def api_url(application: Application) -> str:
+    """Where an application's forge has its API. Raises: ConfigError where its Git URL does not tell."""
+    if application.forge == "github":
+        return "https://api.github.com"
+    scheme, found, rest = application.url.partition("://")
+    if not found or scheme not in ("https", "http"):
+        raise ConfigError(f"The Git URL of {application.name} does not name its forge's API. Give it with --url.")
+    return f"{scheme}://{rest.split('/')[0]}/api/v1"
 
 
 def register_application(world: World, application: Application) -> Registered:
@@ -177,8 +223,10 @@ def _look_at_head(world: World, application: Application) -> tuple[str, str]:
     return head, ""
 
 
-def _record(world: World, kind: str, application: Application) -> None:
+def _record(world: World, kind: str, application: Application, **more: str) -> None:
     facts = {"forge": application.forge, "repository": application.repository, "branch": application.branch}
     world.ledger.append(
-        Event(kind, application=application.name, actor=getpass.getuser(), data={**facts, "url": application.url})
+        Event(
+            kind, application=application.name, actor=getpass.getuser(), data={**facts, "url": application.url, **more}
+        )
     )

@@ -33,8 +33,21 @@ def roll_back(
     environment: Annotated[str, typer.Option(help="Which environment.")] = "production",
     release: Annotated[str, typer.Option(help="The digest to go back to; else the one that was live before.")] = "",
     block: Annotated[bool, typer.Option(help="Also block the digest that is left.")] = False,
+    by_hand: Annotated[
+        bool, typer.Option("--break-glass", help="Without Prefect and the ledger; it learns of it afterwards.")
+    ] = False,
 ) -> None:
-    """Bring an environment back to an earlier release, at once: all sites, verified, recorded."""
+    """Bring an environment back to an earlier release, at once: all sites, verified, recorded.
+
+    With --break-glass it works while Prefect and the ledger's database are down (docs/runbooks/break-glass.md); the
+    digest that is left is blocked in any case then.
+    """
+    if by_hand:
+        # Not at the top: it brings Prefect, which reads its settings once, before the first `slipway up` has made them.
+        from deployments.break_glass import Order, break_glass
+
+        break_glass(Order(application, environment, administrator, reason, code, release))
+        return
     world = open_world()
     wanted = find_release(world, release).event.release if release else ""
     parameters = {

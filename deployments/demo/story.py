@@ -63,7 +63,9 @@ def run_demo(world: World, timeline: Timeline, options: Options, summary: Summar
     people = People(options.folder / "people.json")
     approver = people.ensure(world.approvers, APPROVER, "approver")
     administrator = people.ensure(world.approvers, ADMINISTRATOR, "administrator")
-    forge = LocalForge(bare=options.folder / f"{APPLICATION}.git", work=options.folder / "work")
+    # the worker of `ci` sees nothing of the demo's folder, where its people's seeds are
+    bare = options.folder.parent / "repositories" / f"{APPLICATION}.git"
+    forge = LocalForge(bare=bare, work=options.folder / "work")
     forge.ensure()
     address, secret = ensure_application(world, APPLICATION, url=str(forge.bare))
     forge.install_hook(HOOK, url=address, secret=secret, repository=REPOSITORY)

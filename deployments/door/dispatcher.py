@@ -8,16 +8,19 @@ import threading
 import time
 
 from blocks.world import World
-from domain.delivery import Ignored, Push, delivery_key, explain_ignored
+from domain.delivery import Ignored, Push, delivery_key, explain_ignored, is_about
 from domain.errors import ConfigError, SlipwayError, TransientError
 from domain.ledger import Event
 from domain.ports import Application, Delivery
+from domain.pushes import PUSH_KINDS, RECEIVED, explain_replay, judge_push
 from domain.release import short
+from domain.rollout import GATE_CLOSING, GATE_OPENING, open_gates
 
 log = logging.getLogger("slipway.door")
 
 LOOK_S = 2.0
 BACK_OFF_S_MAX = 15.0
+PUSHES_MAX = 100_000
 BATCH = 20
 """How many deliveries are in memory at once; each may have 25 MB."""
 
@@ -25,7 +28,7 @@ _TROUBLED_S = 60.0
 
 
 class Dispatcher:
-    """Settles waiting deliveries: `started` with the run's id, `ignored` or `refused` with the reason."""
+    """Settles waiting deliveries: `started` with the run's id, `ignored`, `replayed` or `refused` with the reason."""
 
     def __init__(self, world: World, *, look_s: float = LOOK_S) -> None:
         self._world = world
@@ -100,10 +103,48 @@ class Dispatcher:
         except ConfigError as exc:
             self._close(delivery, "refused", application, str(exc))
             return None
+        if isinstance(read, Push) and is_about(read, repository=found.repository, branch=found.branch):
+            known = self._admit(delivery, found, read)
+            if known:
+                self._close(delivery, "replayed", application, known)
+                return None
         if isinstance(read, Ignored) or reason:
             self._close(delivery, "ignored", application, reason)
             return None
         return found, read
+
+    def _admit(self, delivery: Delivery, application: Application, push: Push) -> str:
+        """Write down a push that is new, once, before anything is started; else say why it is none."""
+        key = f"{RECEIVED}:{_key(delivery)}"
+        earlier = self._world.ledger.entries(kinds=PUSH_KINDS, application=application.name, limit=PUSHES_MAX)
+        if not any(entry.event.key == key for entry in earlier):
+            standing = judge_push(earlier, push)
+            if standing == "replayed" or (standing == "returned" and not self._is_there(application, push)):
+                return explain_replay(push)
+        self._record(
+            delivery,
+            "",
+            application.name,
+            kind=RECEIVED,
+            actor=push.pusher,
+            commit=push.after,
+            before=push.before,
+            branch=push.branch,
+            requester=push.pusher,
+            requester_names=[*push.pusher_names, push.pusher_email],
+        )
+        return ""
+
+    def _is_there(self, application: Application, push: Push) -> bool:
+        """Ask the repository itself whether the branch is where the push says; no answer is a no."""
+        try:
+            self._world.sources.fetch(application.name, application.url)
+            return self._world.sources.head(application.name, application.branch) == push.after
+        except ConfigError:  # there is no such branch (any more)
+            return push.is_deletion
+        except TransientError as exc:
+            log.warning("delivery.unsure application=%s reason=%s", application.name, exc)
+            return False
 
     def _try_start(self, delivery: Delivery, application: Application, push: Push) -> bool:
         """Start `ci` for a push and settle it; False where Prefect can't take it now, and for a while after that."""
@@ -132,8 +173,21 @@ class Dispatcher:
         facts = {"commit": push.after, "branch": push.branch, "requester": push.pusher}
         self._record(delivery, "started", application.name, run=run, actor=push.pusher, **facts)
         self._world.inbox.settle(delivery.id, status="started", note=run)
+        self._close_overtaken(delivery, application)
         log.info("delivery.started application=%s commit=%s run=%s", application.name, short(push.after), run)
         return True
+
+    def _close_overtaken(self, delivery: Delivery, application: Application) -> None:
+        """Have older runs closed that wait for an approval; what fails here, the schedule of `reconcile` makes good."""
+        kinds = (GATE_OPENING, *GATE_CLOSING)
+        if not open_gates(self._world.ledger.entries(kinds=kinds, application=application.name, limit=PUSHES_MAX)):
+            return
+        try:
+            self._world.flow_runs.start(
+                "reconcile/reconcile", parameters={}, idempotency_key=f"superseding:{_key(delivery)}"
+            )
+        except SlipwayError as exc:
+            log.warning("delivery.superseding_delayed application=%s reason=%s", application.name, exc)
 
     def _close(self, delivery: Delivery, status: str, application: str, note: str) -> None:
         self._record(delivery, status, application, reason=note[:500])
@@ -146,18 +200,20 @@ class Dispatcher:
         done: str,
         application: str,
         *,
+        kind: str = "",
         run: str = "",
         actor: str = "",
-        **facts: str | int,
+        **facts: str | int | list[str],
     ) -> None:
-        """Append one event about a delivery; the same delivery and outcome is one entry."""
+        """Append one event about a delivery, `delivery.<done>` or another; the same delivery and kind is one entry."""
+        kind = kind or f"delivery.{done}"
         self._world.ledger.append(
             Event(
-                kind=f"delivery.{done}",
+                kind=kind,
                 application=application,
                 actor=actor or delivery.forge,
                 run=run,
-                key=f"delivery.{done}:{_key(delivery)}",
+                key=f"{kind}:{_key(delivery)}",
                 data={
                     "forge": delivery.forge,
                     "repository": delivery.repository,

@@ -15,7 +15,7 @@ from blocks.installation import write_private
 ROOMS = ("domain", "blocks", "tasks", "flows", "deployments")
 PREFECT_FILE = "prefect.yaml"
 RENDERED_FILE = "prefect.rendered.yaml"
-STEP_FILE = "slipway_code.py"
+WORKER_FILES = ("slipway_worker.py", "slipway_process.py")
 
 HOME = Path(__file__).resolve().parent.parent.parent
 
@@ -51,14 +51,21 @@ def copy_code(codes: Path, home: Path = HOME) -> Path:
 
 
 def steps_folder(codes: Path) -> Path:
-    """The folder with our pull step, for the worker's PYTHONPATH; made and brought up to date."""
+    """The folder from which the workers run; made and brought up to date. It outlives the copies of the code."""
     folder = codes / "steps"
     for path in (folder, codes / "runs"):
         path.mkdir(exist_ok=True)
-    source, copy = Path(__file__).with_name(STEP_FILE), folder / STEP_FILE
-    if not copy.exists() or copy.read_bytes() != source.read_bytes():
-        write_private(copy, source.read_text(), mode=0o644)
+    for name in WORKER_FILES:
+        source, copy = Path(__file__).with_name(name), folder / name
+        if not copy.exists() or copy.read_bytes() != source.read_bytes():
+            write_private(copy, source.read_text(), mode=0o644)
     return folder
+
+
+def workers_hash(codes: Path) -> str:
+    """Hash what the workers run from: only a change of it is a reason to start them anew."""
+    folder = steps_folder(codes)
+    return hashlib.sha256(b"".join((folder / name).read_bytes() for name in WORKER_FILES)).hexdigest()[:16]
 
 
 def prune_code(codes: Path, *, current: Path, unfinished_runs: Collection[str]) -> list[str]:

@@ -2,12 +2,13 @@
 
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from cryptography.fernet import Fernet
 
-from blocks.installation import write_private
+from blocks.installation import GENERAL, PRODUCTION, credentials_path, write_private
+from blocks.settings_seal import key_name
 
 
 def _password() -> str:
@@ -22,12 +23,31 @@ RECIPES: dict[str, Callable[[], str]] = {
     "postgres_superuser": _password,
     "postgres_prefect": _password,
     "postgres_slipway": _password,
+    "postgres_general": _password,
     "seal_key": _key,
+    # one for each environment: docs/how-to/configure-an-application.md
+    **{key_name(name): _key for name in ("development", "test", "staging", "production")},
     "prefect_auth": lambda: f"admin:{_password()}",
     "prefect_encryption_key": _key,
     "s3_access_key": lambda: secrets.token_hex(10),
     "s3_secret_key": _password,
+    "s3_admin_access_key": lambda: secrets.token_hex(10),
+    "s3_admin_secret_key": _password,
+    "s3_anchor_access_key": lambda: secrets.token_hex(10),
+    "s3_anchor_secret_key": _password,
 }
+
+_GENERAL = ("prefect_auth", "postgres_general", "s3_access_key", "s3_secret_key")
+"""What building takes: to write what becomes of a commit, and to store a bundle."""
+
+_SERVERS = (
+    "postgres_prefect",
+    "prefect_encryption_key",
+    "postgres_general",
+    "s3_admin_access_key",
+    "s3_admin_secret_key",
+)
+"""What no flow of production needs: of Prefect's own database, of the general worker, of the object store's keeper."""
 
 
 def ensure_credentials(state: Path) -> dict[str, str]:
@@ -40,4 +60,31 @@ def ensure_credentials(state: Path) -> dict[str, str]:
     missing = {name: make() for name, make in RECIPES.items() if name not in known}
     if missing:
         write_private(path, json.dumps(known | missing, indent=2))
+    write_role_files(state, known | missing)
     return known | missing
+
+
+def write_role_files(state: Path, credentials: Mapping[str, str]) -> None:
+    """Give each worker's processes a file with the secrets of their role, and with no other.
+
+    Whoever changes `credentials.json` calls this. Effect: files (0600), where they differ. May be repeated.
+    """
+    for role, is_for in ((GENERAL, _is_general), (PRODUCTION, _is_production)):
+        path = credentials_path(state, role)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        text = json.dumps({name: value for name, value in credentials.items() if is_for(_plain(name))}, indent=2)
+        if not path.exists() or path.read_text() != text:
+            write_private(path, text)
+
+
+def _plain(name: str) -> str:
+    """The name of a secret without what a rotation under way puts behind it."""
+    return name.partition(".")[0]
+
+
+def _is_general(name: str) -> bool:
+    return name in _GENERAL
+
+
+def _is_production(name: str) -> bool:
+    return name not in _SERVERS

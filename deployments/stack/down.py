@@ -7,6 +7,7 @@ from blocks.installation import Installation
 from blocks.processes import Member, end_all, stack_members, wait_gone
 from blocks.supervisor import Supervisor
 from deployments.stack.lock import exclusive
+from deployments.stack.probes import WORKERS
 from deployments.stack.progress import Progress
 from domain.errors import InvariantError, TransientError
 
@@ -15,7 +16,7 @@ _REST_GRACE_S = 10
 _SUPERVISOR_LIMIT_S = 30
 
 # One after another: nothing is taken away while somebody uses it.
-_ORDER = (("keeper", "worker", "door"), ("prefect",), ("postgres", "s3"))
+_ORDER = (("keeper", *WORKERS, "door"), ("prefect",), ("postgres", "s3"))
 
 
 def take_down(installation: Installation, progress: Progress) -> None:
@@ -38,7 +39,7 @@ def take_down(installation: Installation, progress: Progress) -> None:
 
 def _stop_parts(supervisor: Supervisor, installation: Installation, progress: Progress) -> None:
     groups = supervisor.groups()
-    with progress.step("worker, door and what they run"):
+    with progress.step("workers, door and what they run"):
         _stop(supervisor, [group for group in _ORDER[0] if group in groups])
         # While the server still listens, so that each run is recorded as crashed and not as running for ever.
         end_all([one for one in stack_members(installation.state) if one.is_flow_run], grace_s=_RUN_GRACE_S)

@@ -1,5 +1,6 @@
 """Where everything of a stack is: folders, ports, users. Facts only; nothing is started here."""
 
+import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,13 +8,14 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
-from blocks.identity import ensure_users, find_python, give, is_root
-from blocks.installation import Installation, Users, read_installation
+from blocks.identity import ensure_users, find_python, give, is_root, missing_users
+from blocks.installation import Installation, Users, read_installation, write_private
 from blocks.postgres_server import runnable_binaries
 from deployments.stack.settings import Settings
 from domain.environment import Environment
 from domain.errors import ConfigError
 
+_MADE_USERS = "users-made.json"
 SHIPPED_ENVIRONMENTS = Path(__file__).parent.parent / "environments"
 
 # Offsets from SLIPWAY_PORT_BASE. Entries and metrics of sites count up from theirs.
@@ -101,8 +103,10 @@ def make_installation(settings: Settings) -> Installation:
 
     Effect: may be repeated; nothing that is there is lost.
     """
+    made = missing_users()
     users = ensure_users()
     _make_folders(settings, users)
+    _remember_made(settings.state, made)
     ports, _ = plan_installation(settings)
     state = settings.state
     installation = Installation(
@@ -114,10 +118,22 @@ def make_installation(settings: Settings) -> Installation:
         postgres_bin=runnable_binaries(users.database, copy_to=state / "runtime" / "postgres"),
         language=settings.language,
         build_variables=settings.build_variables,
+        disk_free_bytes_min=settings.disk_free_bytes_min,
     )
     installation.save()
     read_installation.cache_clear()
     return installation
+
+
+def made_users(state: Path) -> list[str]:
+    """Name the users of this machine that this installation made; others were there before."""
+    path = state / _MADE_USERS
+    return list(json.loads(path.read_text())) if path.exists() else []
+
+
+def _remember_made(state: Path, names: Sequence[str]) -> None:
+    if names:
+        write_private(state / _MADE_USERS, json.dumps(sorted({*made_users(state), *names})), mode=0o644)
 
 
 def _recorded_sites(state: Path) -> list[str]:

@@ -4,22 +4,27 @@ One function for each part. Nothing is started here; `up.py` decides in which or
 """
 
 import fnmatch
+import hashlib
 import json
 import os
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+from blocks import anchors_s3
 from blocks.identity import can_run, give
-from blocks.installation import Installation, write_private
+from blocks.installation import GENERAL, PRODUCTION, ROLE_VARIABLE, Installation, write_private
 from blocks.postgres_server import PostgresServer
+from blocks.seaweed import SECURITY_FILE, Identity, ensure_configuration, server_flags, write_identities
 from blocks.supervisor import Program
+from blocks.verified import hash_file
 from deployments.stack.client import client_environment
-from deployments.stack.code import steps_folder
-from deployments.stack.probes import POOL
+from deployments.stack.code import steps_folder, workers_hash
+from deployments.stack.confined import confined
+from deployments.stack.probes import POOL, PRODUCTION_POOL
 from deployments.stack.settings import Settings
 from deployments.stack.traefik import static_configuration, traefik_folder
 from domain.errors import ConfigError
@@ -84,45 +89,27 @@ def postgres(kit: Kit) -> Program:
 
 def s3(kit: Kit) -> Program:
     """SeaweedFS with its S3 door; all its listeners on 127.0.0.1 and on ports of ours."""
-    ports, folder = kit.installation.ports, kit.installation.state / "s3"
-    configuration = _write_s3_configuration(kit)
-    sockets = kit.installation.sockets / "s3"
-    flags = {
-        "dir": folder,
-        "ip": "127.0.0.1",
-        "ip.bind": "127.0.0.1",
-        "master.port": ports["s3-master"],
-        "master.port.grpc": ports["s3-master-grpc"],
-        "master.telemetry": "false",
-        "master.volumeSizeLimitMB": 1000,
-        "volume.port": ports["s3-volume"],
-        "volume.port.grpc": ports["s3-volume-grpc"],
-        "volume.max": 0,
-        "volume.preStopSeconds": 1,
-        "filer": "true",
-        "filer.port": ports["s3-filer"],
-        "filer.port.grpc": ports["s3-filer-grpc"],
-        "filer.localSocket": sockets / "filer.sock",
-        "s3": "true",
-        "s3.port": ports["s3"],
-        "s3.port.grpc": ports["s3-grpc"],
-        "s3.port.iceberg": 0,
-        "s3.port.lance": 0,
-        "s3.config": configuration,
-        "s3.localSocket": sockets / "s3.sock",
-    }
-    command = (
-        str(tool(kit, "weed")),
-        "-logtostderr=true",
-        "server",
-        *(f"-{key}={value}" for key, value in flags.items()),
+    installation, folder = kit.installation, kit.installation.state / "s3"
+    ensure_configuration(folder, user=_net(kit))
+    identities = _write_s3_identities(kit)
+    flags = server_flags(
+        data=folder,
+        identities=identities,
+        ports=installation.ports,
+        sockets=installation.sockets / "s3",
     )
     return Program(
         name="s3",
-        command=command,
+        command=(str(tool(kit, "weed")), "-logtostderr=true", "server", *flags),
         directory=folder,
-        environment={"PATH": "/usr/bin:/bin", "HOME": str(folder), "LC_ALL": "C"},
-        user=kit.installation.users.network,
+        # Read at the start only: other keys in them must be another program to supervisor.
+        environment={
+            "PATH": "/usr/bin:/bin",
+            "HOME": str(folder),
+            "LC_ALL": "C",
+            "KEYS": hash_file(str(identities))[:16] + hash_file(str(folder / SECURITY_FILE))[:16],
+        },
+        user=_net(kit),
         log=_log(kit, "s3"),
         priority=20,
         stop_limit_s=20,
@@ -185,15 +172,53 @@ def prefect(kit: Kit) -> Program:
     )
 
 
-def worker(kit: Kit) -> Program:
-    """The worker that starts flow runs as processes. No `--limit`: a quick resume would kill it; the pool has one."""
-    command = (sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process")
+def workers(kit: Kit) -> tuple[Program, Program]:
+    """The two workers: what builds, and what may touch production."""
+    return general_worker(kit), production_worker(kit)
+
+
+def general_worker(kit: Kit) -> Program:
+    """The worker that runs `ci`: other people's commits come near it, so it sees, and is given, what building takes."""
+    state = kit.installation.state
+    home = state / "prefect-general"
+    for folder in (home, home / "tmp"):
+        folder.mkdir(exist_ok=True)
+    own = {
+        ROLE_VARIABLE: GENERAL,
+        "PREFECT_HOME": str(home),
+        "PREFECT_RESULTS_LOCAL_STORAGE_PATH": str(home / "storage"),
+        "TMPDIR": str(home / "tmp"),
+    }
+    # its view has the file that was there when it started
+    facts = state / "installation.json"
+    own["SLIPWAY_INSTALLED"] = hashlib.sha256(facts.read_bytes()).hexdigest()[:16] if facts.exists() else ""
+    program = _worker(kit, "worker", POOL, home, {**flow_environment(kit), **own})
+    return replace(program, command=confined(program.command, state=state, sockets=kit.installation.sockets))
+
+
+def production_worker(kit: Kit) -> Program:
+    """The worker that runs what approves and what touches production.
+
+    It takes over runs that wait in the general pool since an earlier version, which had only that one.
+    """
+    home = kit.installation.state / "prefect"
+    environment = {**flow_environment(kit), ROLE_VARIABLE: PRODUCTION}
+    return _worker(kit, "worker-production", PRODUCTION_POOL, home, environment, "--inherits", POOL)
+
+
+def _worker(kit: Kit, name: str, pool: str, home: Path, environment: Mapping[str, str], *words: str) -> Program:
+    """A locked worker, which runs flows as processes. No limit of its own: a quick resume would kill it; the pool has.
+
+    It runs from a folder beside the copies of the code, and is started anew only when its own file has changed.
+    """
+    codes = kit.installation.state / "code"
+    command = (sys.executable, "-P", str(steps_folder(codes) / "slipway_worker.py"))
     return Program(
-        name="worker",
-        command=(*command, "--name", "slipway", "--install-policy", "never"),
-        directory=kit.installation.state / "prefect",
-        environment=flow_environment(kit),
-        log=_log(kit, "worker"),
+        name=name,
+        command=(*command, "--pool", pool, "--name", name, *words),
+        directory=home,
+        environment={**environment, "SLIPWAY_WORKER": workers_hash(codes)},
+        log=_log(kit, name),
         priority=50,
         start_s=3,
         stop_limit_s=30,
@@ -243,11 +268,10 @@ def prefect_client_environment(kit: Kit) -> dict[str, str]:
 
 
 def flow_environment(kit: Kit) -> dict[str, str]:
-    """The environment of the worker, which its flow runs inherit; with what builds need of ours."""
+    """The environment of the workers, which their flow runs inherit; with what builds need of ours."""
     return {
         **build_environment(kit),
         **prefect_client_environment(kit),
-        "PYTHONPATH": str(steps_folder(kit.installation.state / "code")),
         "PREFECT_WORKER_QUERY_SECONDS": "1",
         "PREFECT_WORKER_ENABLE_CANCELLATION": "true",
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
@@ -300,18 +324,27 @@ def _is_kept(name: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def _write_s3_configuration(kit: Kit) -> Path:
-    path = kit.installation.state / "s3-identities.json"
-    credentials = {"accessKey": kit.credentials["s3_access_key"], "secretKey": kit.credentials["s3_secret_key"]}
-    actions = ["Admin", "Read", "Write", "List", "Tagging"]
-    identity = {"name": "slipway", "credentials": [credentials], "actions": actions}
-    write_private(path, json.dumps({"identities": [identity]}))
-    give(path, _net(kit), mode=0o400)
+def _write_s3_identities(kit: Kit) -> Path:
+    """Who may do what in S3: `up` makes buckets; flows keep releases; the ledger's head can be added, never read."""
+    path, secrets = kit.installation.state / "s3-identities.json", kit.credentials
+
+    def identity(name: str, credential: str, *actions: str) -> Identity:
+        return Identity(name, secrets[f"{credential}_access_key"], secrets[f"{credential}_secret_key"], actions)
+
+    identities = (
+        identity("slipway-up", "s3_admin", "Admin", "Read", "Write", "List", "Tagging"),
+        identity("slipway", "s3", *(f"{action}:{BUCKET}" for action in ("Read", "Write", "List", "Tagging"))),
+        identity("slipway-anchors", "s3_anchor", *(f"{action}:{anchors_s3.BUCKET}" for action in ("Write", "List"))),
+    )
+    write_identities(path, identities, user=_net(kit))
     return path
 
 
 def _path(kit: Kit) -> str:
-    return f"{Path(sys.executable).parent}:{kit.environ.get('PATH', '/usr/local/bin:/usr/bin:/bin')}"
+    """Where commands are found: our own first. The same when `up` is called by the keeper, whose PATH begins so."""
+    own = str(Path(sys.executable).parent)
+    given = kit.environ.get("PATH", "/usr/local/bin:/usr/bin:/bin").split(":")
+    return ":".join([own, *(folder for folder in given if folder != own)])
 
 
 def _net(kit: Kit) -> str | None:

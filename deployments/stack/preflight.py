@@ -33,7 +33,7 @@ def find_problems(settings: Settings, *, ports: Mapping[str, int], own_pids: Col
         *_check_state(settings.state),
         *_check_sockets(settings.sockets),
         *_check_disk(settings.state, settings.disk_free_bytes_min),
-        *_check_ports(ports, own_pids),
+        *check_ports(ports, own_pids),
     ]
 
 
@@ -89,7 +89,8 @@ def _check_disk(state: Path, free_bytes_min: int) -> Iterator[str]:
         )
 
 
-def _check_ports(ports: Mapping[str, int], own_pids: Collection[int]) -> Iterator[str]:
+def check_ports(ports: Mapping[str, int], own_pids: Collection[int]) -> Iterator[str]:
+    """Name each port of the stack that somebody else listens on."""
     taken = [name for name, port in ports.items() if name != "instances" and not _is_free(port)]
     for name in taken:
         holder = listener_on(ports[name])

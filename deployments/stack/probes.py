@@ -12,6 +12,9 @@ from blocks.installation import Installation, read_secret
 from domain.errors import TransientError
 
 POOL = "slipway"
+PRODUCTION_POOL = "slipway-production"
+WORKERS = {"worker": POOL, "worker-production": PRODUCTION_POOL}
+"""The workers by the name of their part, and the pool that each serves."""
 
 _ANSWER_LIMIT_S = 3.0
 _HEARTBEAT_AGE_S_MAX = 100.0
@@ -28,9 +31,9 @@ def answers_http(url: str) -> bool:
         return False
 
 
-def worker_polls(installation: Installation, *, since: datetime) -> bool:
-    """Whether a worker that started at `since` has told Prefect so, and lately; a server that is away says no."""
-    url = f"{installation.prefect_api_url}/work_pools/{POOL}/workers/filter"
+def worker_polls(installation: Installation, pool: str, *, since: datetime) -> bool:
+    """Whether a pool's worker that started at `since` has told Prefect so, and lately; no server is a no."""
+    url = f"{installation.prefect_api_url}/work_pools/{pool}/workers/filter"
     token = base64.b64encode(read_secret("prefect_auth", state=installation.state).encode()).decode()
     headers = {"Authorization": f"Basic {token}", "Content-Type": "application/json"}
     request = urllib.request.Request(url, data=b"{}", headers=headers)

@@ -6,22 +6,25 @@ stays: documents that exist are never written again. Prefect is imported inside,
 
 import asyncio
 import hashlib
+import json
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from blocks.installation import write_private
+from blocks.installation import WORKERS_FOLDER, write_private
 from blocks.supervisor import Supervisor, tail_file
 from deployments.stack.client import use_prefect
 from deployments.stack.code import RENDERED_FILE, prune_code
 from deployments.stack.deploying import DeploymentSpec, PrefectFile, deploy, load_flows, read_prefect_file
 from deployments.stack.layout import read_environments, site_names
 from deployments.stack.parts import Kit
-from deployments.stack.probes import POOL, wait_http
+from deployments.stack.probes import WORKERS, wait_http
 from deployments.stack.progress import Progress
 from domain.errors import InvariantError
+
+RECORD_FILE = f"{WORKERS_FOLDER}/deployed.json"
+PULL_STEP = "prefect.deployments.steps.set_working_directory"
 
 if TYPE_CHECKING:
     from prefect import Flow
@@ -53,7 +56,8 @@ def register(kit: Kit, progress: Progress, *, start_worker: Callable[[], None]) 
         )
     try:
         with get_client(sync_client=True) as client:
-            _ensure_pool(client, kit)
+            for pool in WORKERS.values():
+                _ensure_pool(client, kit, pool)
             start_worker()
             _register(client, kit, progress, file, flows)
     except PrefectHTTPStatusError as exc:
@@ -69,6 +73,7 @@ def _register(
         notes += _register_blocks(client, kit)
     with progress.step("deployments") as notes:
         notes += _deploy(client, kit, file, flows)
+        _record_deployed(client, kit, file)
     with progress.step("automations") as notes:
         notes += _ensure_automations(client)
     with progress.step("Prefect has every deployment, and schedules runs") as notes:
@@ -91,25 +96,26 @@ def _watch_restarts(kit: Kit) -> Callable[[], str]:
     return is_hopeless
 
 
-def _ensure_pool(client: "SyncPrefectClient", kit: Kit) -> None:
+def _ensure_pool(client: "SyncPrefectClient", kit: Kit, name: str) -> None:
     from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
     from prefect.exceptions import ObjectNotFound
 
     limit = kit.settings.runs_at_once_max
     try:
-        pool = client.read_work_pool(POOL)
+        pool = client.read_work_pool(name)
         if pool.concurrency_limit != limit:
-            client.update_work_pool(POOL, WorkPoolUpdate(concurrency_limit=limit))
+            client.update_work_pool(name, WorkPoolUpdate(concurrency_limit=limit))
     except ObjectNotFound:
         from prefect.workers.process import ProcessWorker
 
         template = ProcessWorker.get_default_base_job_template()
-        create = WorkPoolCreate(name=POOL, type="process", concurrency_limit=limit, base_job_template=template)
+        create = WorkPoolCreate(name=name, type="process", concurrency_limit=limit, base_job_template=template)
         client.create_work_pool(create)
 
 
 def _register_blocks(client: "SyncPrefectClient", kit: Kit) -> list[str]:
     """Register block types when our code changed, and make the documents that are missing; others are the team's."""
+    from blocks.accepted import accept_blocks
     from blocks.register import SINGLE_BLOCKS, SITE_BLOCKS
 
     sites = site_names(read_environments(kit.installation.state / "environments"))
@@ -119,10 +125,11 @@ def _register_blocks(client: "SyncPrefectClient", kit: Kit) -> list[str]:
     ]
     known = {block: _document_names(client, block.get_block_type_slug()) for block in (*SITE_BLOCKS, *SINGLE_BLOCKS)}
     missing = [(block, name) for block, name in wanted if name not in known[block]]
+    _accept_what_is_there(client, kit)
     mark = kit.installation.state / "prefect" / "blocks-registered"
     if not missing and mark.exists() and mark.read_text() == kit.code.name:
         return []
-    asyncio.run(_write_blocks(list(known), missing))
+    accept_blocks(kit.installation.state, asyncio.run(_write_blocks(list(known), missing)))
     write_private(mark, kit.code.name)
     return [f"{len(known)} types, {len(missing)} documents made"]
 
@@ -138,11 +145,23 @@ def _document_names(client: "SyncPrefectClient", slug: str) -> set[str]:
         raise
 
 
-async def _write_blocks(types: Sequence[Any], missing: Sequence[tuple[Any, str]]) -> None:
-    """Write types, then documents, through one connection: `Block.save` would register its type each time anew."""
+def _accept_what_is_there(client: "SyncPrefectClient", kit: Kit) -> None:
+    """Take the documents of an installation from before blocks were accepted as they are, once."""
+    from blocks.accepted import FILE, accept_blocks, read_documents
+
+    if not (kit.installation.state / FILE).exists():
+        accept_blocks(kit.installation.state, read_documents(client))
+
+
+async def _write_blocks(types: Sequence[Any], missing: Sequence[tuple[Any, str]]) -> dict[str, dict[str, Any]]:
+    """Write types, then documents, through one connection: `Block.save` would register its type each time anew.
+
+    Returns: the documents that were made, by `type-slug/name`.
+    """
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import BlockDocumentCreate
 
+    made: dict[str, dict[str, Any]] = {}
     async with get_client() as client:
         for block in types:
             await block.aregister_type_and_schema(client=client)
@@ -151,6 +170,8 @@ async def _write_blocks(types: Sequence[Any], missing: Sequence[tuple[Any, str]]
             document = (block(environment=environment, site=site) if site else block())._to_block_document(name=name)
             kept = document.model_dump(include={"name", "block_schema_id", "block_type_id", "data", "is_anonymous"})
             await client.create_block_document(BlockDocumentCreate(**kept))
+            made[f"{block.get_block_type_slug()}/{name}"] = kept["data"]
+    return made
 
 
 def _deploy(client: "SyncPrefectClient", kit: Kit, file: PrefectFile, flows: "dict[str, Flow[..., Any]]") -> list[str]:
@@ -162,26 +183,46 @@ def _deploy(client: "SyncPrefectClient", kit: Kit, file: PrefectFile, flows: "di
 
 
 def _deployed_from(client: "SyncPrefectClient", wanted: DeploymentSpec) -> str:
-    """The folder from which the server would run this deployment; empty where it does not know it."""
+    """The folder from which the server would run this deployment; empty where it does not know it as it should be."""
     from prefect.exceptions import ObjectNotFound
 
     try:
         deployment = client.read_deployment_by_name(wanted.full_name)
     except ObjectNotFound:
         return ""
-    for step in deployment.pull_steps or []:
-        for settings in step.values():
-            return str(Path(settings.get("codes", "")) / settings.get("current", ""))
-    return ""
+    found = (deployment.entrypoint, deployment.work_pool_name, deployment.job_variables or {})
+    if found != (wanted.entrypoint, wanted.work_pool.name, wanted.work_pool.job_variables):
+        return ""
+    steps = deployment.pull_steps or []
+    return str(steps[0].get(PULL_STEP, {}).get("directory", "")) if len(steps) == 1 else ""
+
+
+def _record_deployed(client: "SyncPrefectClient", kit: Kit, file: PrefectFile) -> None:
+    """Write down what the workers may run: the server's word for it counts now, and never again.
+
+    Effect: `deployed.json` of the state folder, whole or not at all.
+    """
+    deployments = {
+        str(client.read_deployment_by_name(one.full_name).id): {
+            "name": one.full_name,
+            "entrypoint": one.entrypoint,
+            "pool": one.work_pool.name,
+        }
+        for one in file.deployments
+    }
+    path = kit.installation.state / RECORD_FILE
+    text = json.dumps({"code": kit.code.name, "deployments": deployments}, indent=2)
+    if not path.exists() or path.read_text() != text:
+        write_private(path, text, mode=0o644)
 
 
 def _ensure_automations(client: "SyncPrefectClient") -> list[str]:
     """Make our automations, and change those whose text here changed; paused ones stay paused."""
-    from deployments.automations import reconcile_automation, zombie_automation
+    from deployments.automations import our_automations
 
     reconcile = client.read_deployment_by_name("reconcile/reconcile").id
     made: list[str] = []
-    for automation in (zombie_automation(), reconcile_automation(reconcile)):
+    for automation in our_automations(reconcile):
         mark = _fingerprint(automation.model_dump(mode="json"))
         automation.description += f" [{mark}]"
         known = client.read_automations_by_name(automation.name)

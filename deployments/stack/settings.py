@@ -18,6 +18,7 @@ PORT_SPAN = 500
 DISK_FREE_BYTES_MIN = 2_000_000_000
 RUN_RETENTION_DAYS = 30
 RUNS_AT_ONCE_MAX = 8
+ANCHOR_RETENTION_DAYS = 400
 FILE = "settings.json"
 
 BUILD_VARIABLES = (
@@ -47,6 +48,7 @@ VARIABLES = (
     "SLIPWAY_BUILD_VARIABLES",
     "SLIPWAY_RUN_RETENTION_DAYS",
     "SLIPWAY_RUNS_AT_ONCE_MAX",
+    "SLIPWAY_ANCHOR_RETENTION_DAYS",
 )
 """Each may be set in the environment of `slipway up`, which remembers it in `settings.json` of the state folder."""
 
@@ -63,6 +65,7 @@ class Settings:
     build_variables: tuple[str, ...]
     run_retention_days: int
     runs_at_once_max: int
+    anchor_retention_days: int
     given: dict[str, str]
 
     def save(self) -> None:
@@ -86,6 +89,7 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         build_variables=_names(given, BUILD_VARIABLES),
         run_retention_days=_number(given, "SLIPWAY_RUN_RETENTION_DAYS", RUN_RETENTION_DAYS, 1, 3650),
         runs_at_once_max=_number(given, "SLIPWAY_RUNS_AT_ONCE_MAX", RUNS_AT_ONCE_MAX, 1, 200),
+        anchor_retention_days=_number(given, "SLIPWAY_ANCHOR_RETENTION_DAYS", ANCHOR_RETENTION_DAYS, 1, 36_500),
         given=given,
     )
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from blocks.installation import Installation
-from blocks.processes import stack_members, started_at
+from blocks.processes import started_at
 from blocks.supervisor import Process, Supervisor
-from deployments.stack.probes import answers_http, worker_polls
+from deployments.stack.probes import WORKERS, answers_http, worker_polls
 from domain.errors import ConfigError
 
 ORPHANED = "ORPHANED"
@@ -65,7 +65,7 @@ def read_status(installation: Installation) -> list[PartStatus]:
 
 
 def _without_supervisor(installation: Installation, supervisor: Supervisor) -> list[PartStatus]:
-    alive = {member.part: member.pid for member in stack_members(installation.state) if member.part}
+    alive = {group: pids[0] for group, pids in supervisor.living().items()}
     own = PartStatus("supervisor", "DOWN", None, None, supervisor.log, "", False)
     return [
         own,
@@ -95,9 +95,9 @@ def _read_part(process: Process, installation: Installation) -> PartStatus:
 
 def _probe(process: Process, installation: Installation) -> Callable[[], bool] | None:
     group, ports = process.group, installation.ports
-    if group == "worker" and process.since is not None:
-        since = process.since
-        return lambda: worker_polls(installation, since=since)
+    if group in WORKERS and process.since is not None:
+        pool, since = WORKERS[group], process.since
+        return lambda: worker_polls(installation, pool, since=since)
     if group == "prefect":
         return lambda: answers_http(f"{installation.prefect_api_url}/health")
     if group.startswith("traefik-"):
@@ -133,7 +133,7 @@ def _groups(processes: list[Process]) -> set[str]:
 
 
 def _place(part: PartStatus) -> tuple[int, str]:
-    order = ("postgres", "s3", "prefect", "worker", "door", "keeper")
+    order = ("postgres", "s3", "prefect", *WORKERS, "door", "keeper")
     if part.part in order:
         return order.index(part.part), ""
     return (len(order) if part.part.startswith("traefik-") else len(order) + 1), part.part

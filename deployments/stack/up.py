@@ -1,4 +1,4 @@
-"""Bring the stack up: look before anything starts, end what a dead supervisor left, start, wait, register, verify.
+"""Bring the stack up: look before anything starts, adopt what a dead supervisor left, start, wait, register, verify.
 
 Called by `slipway up`. Running it again changes nothing that is right already; interrupted at any line, it continues.
 """
@@ -6,14 +6,25 @@ Called by `slipway up`. Running it again changes nothing that is right already; 
 import os
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from blocks.bucket import ensure_bucket
+from blocks import anchors_s3
+from blocks.bucket import Account, ensure_bucket, ensure_locked_bucket
 from blocks.installation import STATE_VARIABLE, Installation
 from blocks.ledger_schema import install_schema
-from blocks.postgres_roles import ensure_database, ensure_extension, ensure_role, grant_entry
+from blocks.postgres_roles import (
+    ensure_database,
+    ensure_extension,
+    ensure_role,
+    find_login_problem,
+    grant_entry,
+)
 from blocks.postgres_server import PostgresServer, wait_ready
-from blocks.postgres_session import LEDGER_DATABASE, LEDGER_ROLE
-from blocks.processes import end_all, is_this_server, stack_members
+from blocks.postgres_session import GENERAL_ROLE, LEDGER_DATABASE, LEDGER_ROLE
+from blocks.processes import end_all, is_this_server, spare_families, stack_members
+from blocks.schema_version import find_obstacle
+from blocks.schema_version import read_version as read_schema
+from blocks.seal import NEXT
 from blocks.supervisor import Supervisor, tail_file
 from deployments.stack import parts
 from deployments.stack.code import copy_code
@@ -28,25 +39,30 @@ from deployments.stack.layout import (
 from deployments.stack.lock import exclusive
 from deployments.stack.parts import Kit
 from deployments.stack.preflight import find_problems
-from deployments.stack.probes import wait_http
+from deployments.stack.probes import WORKERS, wait_http
 from deployments.stack.progress import Progress
 from deployments.stack.registration import register
 from deployments.stack.settings import Settings
 from deployments.stack.status import read_status
+from deployments.upgrading.version import find_prefect_obstacle, own_prefect, read_version, record_version
 from domain.errors import ConfigError, TransientError
 
 _ORPHAN_GRACE_S = 20
 _WELL_LIMIT_S = 60
 _DYING_LIMIT_S = 5
-_STACK_GROUPS = ("postgres", "s3", "prefect", "worker", "door", "keeper")
+_STACK_GROUPS = ("postgres", "s3", "prefect", *WORKERS, "door", "keeper")
 
 
-def bring_up(settings: Settings, progress: Progress) -> Installation:
+def bring_up(settings: Settings, progress: Progress, *, upgrading: bool = False) -> Installation:
     """Bring the stack up and return its facts.
+
+    Args:
+        upgrading: whether `slipway upgrade` asks, which has made a copy: then every step of the schemas is taken.
 
     Effect: may be repeated. Raises: ConfigError with every problem found, before anything starts.
     """
     look_before(settings)
+    _refuse_other_version(settings.state, upgrading=upgrading)
     os.environ[STATE_VARIABLE] = str(settings.state)
     settings.state.mkdir(parents=True, exist_ok=True)
     with exclusive(settings.state):
@@ -54,12 +70,17 @@ def bring_up(settings: Settings, progress: Progress) -> Installation:
             kit = _prepare(settings, notes)
         supervisor = Supervisor.of(kit.installation)
         _take_over(kit, supervisor, progress)
-        _start(kit, supervisor, progress)
+        _start(kit, supervisor, progress, upgrading=upgrading)
         register(kit, progress, start_worker=lambda: _start_workers(kit, supervisor, progress))
         _wait_servers(kit, progress)
         supervisor.add_group("keeper", [parts.keeper(kit)])
         with progress.step("everything runs"):
             _wait_well(kit.installation)
+        with progress.step("what break-glass reads is up to date") as notes:
+            from deployments.break_glass import take_over_journals  # not at the top: it brings Prefect
+
+            notes += take_over_journals(kit.installation)
+        record_version(settings.state, code=kit.code.name)
     return kit.installation
 
 
@@ -94,31 +115,38 @@ def _prepare(settings: Settings, notes: list[str]) -> Kit:
 
 
 def _take_over(kit: Kit, supervisor: Supervisor, progress: Progress) -> None:
-    """Start supervisor; if an earlier one died, end the programs that it left, and only these.
+    """Start supervisor; if an earlier one died, adopt the programs that it left, and end what nobody wrote down.
 
-    They can't be adopted: supervisor manages only its own children. Flow runs are no programs of supervisor; they go on
-    and find the server again.
+    Adopted programs never notice: each is found by its recorded pid and start time, and gets a guardian under the new
+    supervisor (`blocks/launch.py`). So nothing that serves is interrupted. Flow runs go on, and all that they started.
     """
     if supervisor.is_up():
         return
-    orphans = [member for member in stack_members(kit.installation.state) if not member.is_flow_run]
-    if orphans:
+    alive = {group: pids for group, pids in supervisor.living().items() if group in supervisor.desired_groups()}
+    members = stack_members(kit.installation.state)
+    kept = [pid for pids in alive.values() for pid in pids] + [one.pid for one in members if one.is_flow_run]
+    if orphans := [one for one in spare_families(members, kept) if not one.is_flow_run]:
         with progress.step("what a dead supervisor left was ended") as notes:
             notes += sorted(member.describe() for member in orphans)
             if remaining := end_all(orphans, grace_s=_ORPHAN_GRACE_S):
                 raise ConfigError(f"{remaining[0].describe()} can't be ended. End it by hand, then run `slipway up`.")
     with progress.step("supervisor"):
         supervisor.boot()
+    if alive:
+        with progress.step("what a dead supervisor left was adopted") as notes:
+            notes += sorted(alive)
+            for group in alive:
+                supervisor.start(group)
 
 
-def _start(kit: Kit, supervisor: Supervisor, progress: Progress) -> None:
+def _start(kit: Kit, supervisor: Supervisor, progress: Progress, *, upgrading: bool) -> None:
     """Start everything up to Prefect's server. The long way is PostgreSQL, then Prefect; the rest starts beside it."""
     server = parts.postgres_server(kit)
     with progress.step("PostgreSQL") as notes:
         server.initialise(kit.credentials["postgres_superuser"])
         _forget_stale_pid(server)
         notes += ["started"] if supervisor.add_group("postgres", [parts.postgres(kit)]) else []
-        _prepare_databases(kit, server)
+        _prepare_databases(kit, server, upgrading=upgrading)
     if supervisor.add_group("prefect", [parts.prefect(kit)]):
         progress.say("✓ Prefect server started")
     sites = site_names(read_environments(kit.installation.state / "environments"))
@@ -131,28 +159,53 @@ def _wait_servers(kit: Kit, progress: Progress) -> None:
     """Wait for what nothing before had to wait for."""
     sites = site_names(read_environments(kit.installation.state / "environments"))
     with progress.step("SeaweedFS S3"):
-        ensure_bucket(
+        admin = Account(
             f"http://127.0.0.1:{kit.installation.ports['s3']}",
-            access_key=kit.credentials["s3_access_key"],
-            secret_key=kit.credentials["s3_secret_key"],
-            bucket=parts.BUCKET,
+            access_key=kit.credentials["s3_admin_access_key"],
+            secret_key=kit.credentials["s3_admin_secret_key"],
         )
+        ensure_bucket(admin, parts.BUCKET)
+        ensure_locked_bucket(admin, anchors_s3.BUCKET, retention_days=kit.settings.anchor_retention_days)
     with progress.step(f"Traefik, {len(sites)} sites"):
         for site in sites:
             wait_http(f"http://127.0.0.1:{kit.installation.ports[f'metrics-{site}']}/ping", limit_s=20)
 
 
-def _prepare_databases(kit: Kit, server: PostgresServer) -> None:
-    superuser = kit.credentials["postgres_superuser"]
+def _prepare_databases(kit: Kit, server: PostgresServer, *, upgrading: bool) -> None:
+    superuser = _superuser(kit, server)
     url = server.url(superuser)
     wait_ready(url)
     ensure_role(url, "prefect", password=kit.credentials["postgres_prefect"])
     ensure_database(url, "prefect", owner="prefect")
     ensure_extension(server.url(superuser, database="prefect"), "pg_trgm")
     ensure_database(url, LEDGER_DATABASE)
-    install_schema(server.url(superuser, database=LEDGER_DATABASE))
+    ledger = server.url(superuser, database=LEDGER_DATABASE)
+    if obstacle := find_obstacle(read_schema(ledger), upgrading=upgrading):
+        raise ConfigError(obstacle)
+    install_schema(ledger)
     ensure_role(url, LEDGER_ROLE, password=kit.credentials["postgres_slipway"])
-    grant_entry(url, LEDGER_DATABASE, role=LEDGER_ROLE)
+    ensure_role(url, GENERAL_ROLE, password=kit.credentials["postgres_general"])
+    for role in (LEDGER_ROLE, GENERAL_ROLE):
+        grant_entry(url, LEDGER_DATABASE, role=role)
+
+
+def _refuse_other_version(state: Path, *, upgrading: bool) -> None:
+    """Raises: ConfigError where this Python's Prefect must not start on the installation's database."""
+    recorded = read_version(state).get("prefect", "")
+    if obstacle := find_prefect_obstacle(recorded, own_prefect(), upgrading=upgrading):
+        raise ConfigError(obstacle)
+
+
+def _superuser(kit: Kit, server: PostgresServer) -> str:
+    """The superuser's password: the next one where a rotation was killed just after it came into force."""
+    present = kit.credentials["postgres_superuser"]
+    following = kit.credentials.get(f"postgres_superuser{NEXT}")
+    deadline = time.monotonic() + _WELL_LIMIT_S
+    while following and find_login_problem(server.url(present)) and time.monotonic() < deadline:
+        if not find_login_problem(server.url(following)):
+            return following
+        time.sleep(0.5)
+    return present
 
 
 def _start_instances(supervisor: Supervisor, *, own: Sequence[str], progress: Progress) -> None:
@@ -163,7 +216,7 @@ def _start_instances(supervisor: Supervisor, *, own: Sequence[str], progress: Pr
 
 
 def _start_workers(kit: Kit, supervisor: Supervisor, progress: Progress) -> None:
-    for program in (parts.worker(kit), parts.door(kit)):
+    for program in (*parts.workers(kit), parts.door(kit)):
         if supervisor.add_group(program.name, [program]):
             progress.say(f"✓ {program.name} started")
 

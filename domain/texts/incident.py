@@ -19,6 +19,10 @@ TEXTS: dict[str, tuple[str, str]] = {
         "the run that was rolling out ended as {state}; {environment} was settled on {release}",
         "正在发布的运行以 {state} 结束；{environment} 已恢复到 {release}",
     ),
+    "incident.break_glass": (
+        "{environment} was rolled back by hand to {release} (break-glass)",
+        "{environment} 已被手动回滚到 {release}（break-glass）",
+    ),
     "incident.drift": (
         "{environment}/{site} does not serve what the ledger says",
         "{environment}/{site} 与台账不一致",

@@ -4,6 +4,7 @@ from collections.abc import Generator
 
 import psycopg
 import pytest
+from fixtures_s3 import s3  # noqa: F401 - fixture of the suites of store and anchors
 from fixtures_target import target_session, target_site  # noqa: F401 - fixtures of the target's suite
 from fixtures_traefik import traefik_process, traefik_site  # noqa: F401 - fixtures of the balancer's suites
 from psycopg import sql
@@ -35,7 +36,9 @@ def ledger_session(ledger_url: str, postgres: str) -> Generator[PostgresSession]
         connection.execute("ALTER TABLE ledger.event DISABLE TRIGGER ALL")
         connection.execute("DELETE FROM ledger.event")
         connection.execute("ALTER TABLE ledger.event ENABLE TRIGGER ALL")
-        connection.execute("TRUNCATE desk.delivery, desk.application, desk.approver, desk.used_code, desk.lease")
+        connection.execute(
+            "TRUNCATE desk.delivery, desk.application, desk.approver, desk.used_code, desk.lease, desk.forge_access"
+        )
     session = PostgresSession(psycopg.conninfo.make_conninfo(ledger_url, user="slipway", password="for-tests"))
     yield session
     session.close()

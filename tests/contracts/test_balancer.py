@@ -60,6 +60,14 @@ def test_what_was_routed_is_in_force_with_whole_digests_and_addresses(bench: Ben
     assert bench.balancer.routes("desk") == arms
 
 
+def test_one_release_with_two_settings_has_two_arms(bench: Bench) -> None:
+    bare, old, new = OLD, f"{OLD}@1", f"{OLD}@12"
+    arms = [bench.arm(old, 60), bench.arm(new, 40), bench.arm(bare, 0)]
+    bench.balancer.route("desk", arms)
+    assert bench.balancer.routes("desk") == arms
+    assert bench.send("desk", 10) == {old: 6, new: 4}
+
+
 def test_an_unknown_application_has_no_routes(bench: Bench) -> None:
     assert bench.balancer.routes("nothing") == []
 

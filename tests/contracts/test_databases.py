@@ -50,6 +50,30 @@ def test_ensuring_again_changes_nothing(databases: Databases):
     assert databases.url("desk", "test") == before
 
 
+def test_a_rotated_password_is_another_one_and_nothing_else_changes(databases: Databases):
+    databases.ensure("desk", "test")
+    databases.ensure("desk", "staging")
+    before, beside = databases.url("desk", "test"), databases.url("desk", "staging")
+    databases.rotate("desk", "test")
+    after = databases.url("desk", "test")
+    assert urlparse(after).password != urlparse(before).password and urlparse(after).path == urlparse(before).path
+    assert databases.url("desk", "staging") == beside
+    with pytest.raises(ConfigError, match="desk_nowhere"):
+        databases.rotate("desk", "nowhere")
+
+
+def test_a_rotated_password_works_and_the_one_before_is_refused(real: PostgresDatabases):
+    real.ensure("desk", "test")
+    before = real.url("desk", "test")
+    # killed after the new one was written down and before it was in force: the same one is taken
+    (real.installation.state / "credentials.d" / ".database-desk_test.next").write_text("the-one-of-the-killed")
+    real.rotate("desk", "test")
+    assert urlparse(real.url("desk", "test")).password == "the-one-of-the-killed"
+    psycopg.connect(real.url("desk", "test")).close()
+    with pytest.raises(psycopg.OperationalError, match="password"):
+        psycopg.connect(before)
+
+
 def test_a_database_that_was_never_made_has_no_url(databases: Databases):
     with pytest.raises(ConfigError, match="desk_nowhere"):
         databases.url("desk", "nowhere")
@@ -132,3 +156,106 @@ def test_an_owner_that_fails_takes_its_server_along(real: PostgresDatabases, ope
     with pytest.raises(KeyError), real.throwaway(open_tmp / "pg"):
         raise KeyError("a check of ours")
     assert not (open_tmp / "pg").exists()
+
+
+def test_a_migration_has_a_way_of_its_own(databases: Databases):
+    databases.ensure("desk", "test")
+    with databases.migrating("desk", "test", lock_timeout_s=1, statement_timeout_s=5) as migrating:
+        mine, service = urlparse(migrating.variables["DATABASE_URL"]), urlparse(databases.url("desk", "test"))
+        assert mine.path == service.path
+        assert mine.username != service.username
+        assert migrating.variables["DATABASE_URL"] not in repr(migrating)
+
+
+def test_a_migration_of_a_database_that_was_never_made_is_refused(databases: Databases):
+    with (
+        pytest.raises(ConfigError, match="desk_nowhere"),
+        databases.migrating("desk", "nowhere", lock_timeout_s=1, statement_timeout_s=5),
+    ):
+        pass
+
+
+def test_what_a_migration_makes_belongs_to_the_service_s_role(real: PostgresDatabases):
+    real.ensure("desk", "owned")
+    for _ in range(2):
+        with (
+            real.migrating("desk", "owned", lock_timeout_s=1, statement_timeout_s=5) as migrating,
+            psycopg.connect(migrating.variables["DATABASE_URL"]) as connection,
+        ):
+            connection.execute("CREATE TABLE IF NOT EXISTS t (a int)")
+    with psycopg.connect(real.url("desk", "owned")) as connection:
+        connection.execute("ALTER TABLE t ADD COLUMN b int")
+        owner = connection.execute("SELECT tableowner FROM pg_tables WHERE tablename = 't'").fetchone()
+        limits = connection.execute("SELECT current_setting('lock_timeout'), current_setting('statement_timeout')")
+        assert (owner, limits.fetchone()) == (("desk_owned",), ("0", "0")), "the service has no such limits"
+
+
+def test_a_wait_for_a_lock_ends_in_time_and_names_who_holds_it(real: PostgresDatabases):
+    real.ensure("desk", "locked")
+    url = real.url("desk", "locked")
+    with psycopg.connect(url, application_name="monthly-report") as report:
+        report.execute("CREATE TABLE tickets (a int)")
+        report.commit()
+        report.execute("SELECT * FROM tickets")
+        begun = time.monotonic()
+        with (
+            real.migrating("desk", "locked", lock_timeout_s=1, statement_timeout_s=30) as migrating,
+            psycopg.connect(migrating.variables["DATABASE_URL"]) as connection,
+            pytest.raises(psycopg.errors.LockNotAvailable),
+        ):
+            connection.execute("ALTER TABLE tickets ADD COLUMN b int")
+        assert time.monotonic() - begun < 5
+    (wait,) = migrating.waits
+    assert wait.wanted == "AccessExclusiveLock on tickets" and 0.5 < wait.seconds < 2
+    assert "monthly-report" in wait.blockers[0] and "idle in transaction" in wait.blockers[0]
+
+
+def test_a_tool_that_sets_a_longer_time_out_of_its_own_is_ended_all_the_same(real: PostgresDatabases):
+    real.ensure("desk", "patient")
+    with psycopg.connect(real.url("desk", "patient")) as report:
+        report.execute("CREATE TABLE tickets (a int)")
+        report.commit()
+        report.execute("SELECT * FROM tickets")
+        begun = time.monotonic()
+        with (
+            real.migrating("desk", "patient", lock_timeout_s=0.5, statement_timeout_s=30) as migrating,
+            psycopg.connect(migrating.variables["DATABASE_URL"]) as connection,
+        ):
+            connection.execute("SET lock_timeout = '60s'")
+            with pytest.raises(psycopg.errors.QueryCanceled):
+                connection.execute("ALTER TABLE tickets ADD COLUMN b int")
+        assert time.monotonic() - begun < 10
+
+
+def test_a_statement_whose_client_was_killed_does_not_work_on(real: PostgresDatabases):
+    real.ensure("desk", "killed")
+    program = "import psycopg, sys; psycopg.connect(sys.argv[1]).execute('SELECT pg_sleep(600)')"
+    with real.migrating("desk", "killed", lock_timeout_s=1, statement_timeout_s=900) as migrating:
+        client = subprocess.Popen([sys.executable, "-c", program, migrating.variables["DATABASE_URL"]])
+        time.sleep(1.5)
+        client.kill()
+        client.wait()
+    with psycopg.connect(real.url("desk", "killed")) as connection:
+        left = connection.execute("SELECT count(*) FROM pg_stat_activity WHERE usename = 'desk_killed_migrate'")
+        assert left.fetchone() == (0,)
+
+
+def test_what_is_migrated_in_template1_is_in_every_database_that_a_check_makes(real: PostgresDatabases, open_tmp: Path):
+    with real.throwaway(open_tmp / "pg") as url:
+        template = urlparse(url)._replace(path="/template1").geturl()
+        with psycopg.connect(template) as connection:
+            connection.execute("CREATE TABLE migrated (a int)")
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("CREATE DATABASE made_by_a_check")
+        with psycopg.connect(urlparse(url)._replace(path="/made_by_a_check").geturl()) as connection:
+            connection.execute("INSERT INTO migrated VALUES (1)")
+            connection.execute("ALTER TABLE migrated ADD COLUMN b int")
+
+
+def test_a_check_s_role_may_make_databases_and_cannot_start_programs(real: PostgresDatabases, open_tmp: Path):
+    with real.throwaway(open_tmp / "pg") as url, psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE another")
+        connection.execute("CREATE EXTENSION pg_trgm")
+        for attempt in ("COPY (SELECT 1) TO PROGRAM 'id'", "SELECT pg_read_file('/etc/passwd')"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(attempt)

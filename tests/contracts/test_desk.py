@@ -1,40 +1,21 @@
-"""What inbox, register, approvers and leases promise, in memory and in PostgreSQL."""
+"""What inbox, register and leases promise, in memory and in PostgreSQL."""
 
 import time
 from datetime import UTC, datetime, timedelta
-from urllib.parse import parse_qs, urlparse
 
-import pyotp
 import pytest
 from cryptography.fernet import Fernet
 
 from blocks.applications_postgres import PostgresApplications
-from blocks.approvers_postgres import PostgresApprovers
 from blocks.inbox_postgres import PostgresInbox
 from blocks.leases_postgres import PostgresLeases
 from blocks.memory_applications import MemoryApplications
-from blocks.memory_approvers import MemoryApprovers
 from blocks.memory_inbox import MemoryInbox
 from blocks.memory_leases import MemoryLeases
 from blocks.postgres_session import PostgresSession
 from blocks.seal import Seal
 from domain.errors import ConfigError, TransientError
-from domain.ports import Application, Applications, Approver, Approvers, Inbox, Leases
-
-NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = NOON
-
-    def __call__(self) -> datetime:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
+from domain.ports import Application, Applications, ForgeAccess, Inbox, Leases
 
 
 @pytest.fixture
@@ -67,15 +48,6 @@ def applications(session: PostgresSession | None, seal: Seal) -> Applications:
     return PostgresApplications(session, seal) if session else MemoryApplications()
 
 
-@pytest.fixture
-def approvers(session: PostgresSession | None, seal: Seal, clock: Clock) -> Approvers:
-    return PostgresApprovers(session, seal, clock) if session else MemoryApprovers(clock)
-
-
-def code_of(uri: str, at: datetime) -> str:
-    return pyotp.TOTP(parse_qs(urlparse(uri).query)["secret"][0]).at(at)
-
-
 def test_a_delivery_is_stored_once_byte_for_byte(inbox: Inbox):
     body = bytes(range(256))
     given = {"forge": "gitea", "repository": "a/b", "delivery_id": "1", "headers": {"x-y": "z"}, "body": body}
@@ -85,6 +57,16 @@ def test_a_delivery_is_stored_once_byte_for_byte(inbox: Inbox):
     waiting = inbox.waiting()
     assert (waiting[0].body, waiting[0].headers, waiting[0].status) == (body, {"x-y": "z"}, "waiting")
     assert len(waiting) == 2
+
+
+def test_a_delivery_is_found_by_its_id_and_a_second_body_does_not_replace_the_first(inbox: Inbox):
+    given = {"forge": "gitea", "repository": "a/b", "delivery_id": "1"}
+    assert inbox.find(**given) is None
+    inbox.store(**given, headers={}, body=b"first")
+    inbox.store(**given, headers={}, body=b"second")
+    found = inbox.find(**given)
+    assert found is not None and found.body == b"first"
+    assert inbox.find(**{**given, "forge": "github"}) is None
 
 
 def test_a_settled_delivery_waits_no_more(inbox: Inbox):
@@ -131,6 +113,39 @@ def test_applications_are_found_by_forge_and_repository(applications: Applicatio
     assert applications.list() == [helpdesk]
 
 
+def test_two_webhook_secrets_are_good_until_the_older_ones_time_is_over(applications: Applications):
+    applications.add(Application("desk", "gitea", "a/b", "file:///x"), webhook_secret="old")
+    now = datetime(2026, 11, 23, 12, tzinfo=UTC)
+    assert applications.webhook_secrets("desk", now=now) == ("old",)
+    for _ in range(2):  # the second time changes nothing: a command that was killed is run again
+        applications.replace_secret("desk", "new", old_until=now + timedelta(hours=1))
+        assert applications.webhook_secrets("desk", now=now) == ("new", "old")
+    assert applications.webhook_secrets("desk", now=now + timedelta(hours=1)) == ("new",)
+    applications.replace_secret("desk", "new", old_until=now)
+    assert applications.webhook_secrets("desk", now=now) == ("new",)
+    assert applications.webhook_secret("desk") == "new"
+
+
+def test_a_forges_token_is_kept_beside_the_application_and_forgotten_when_told(applications: Applications):
+    applications.add(Application("desk", "gitea", "a/b", "file:///x"), webhook_secret="s")
+    assert applications.forge_access("desk") is None
+    for token in ("first", "second"):
+        applications.set_forge_access("desk", ForgeAccess("https://forge/api/v1", token))
+    applications.add(Application("desk", "gitea", "a/b", "file:///y"), webhook_secret="s")
+    assert applications.forge_access("desk") == ForgeAccess("https://forge/api/v1", "second")
+    applications.set_forge_access("desk", None)
+    assert applications.forge_access("desk") is None
+    with pytest.raises(ConfigError, match="No application named"):
+        applications.set_forge_access("dsek", ForgeAccess("u", "t"))
+
+
+def test_a_forges_token_rests_sealed(ledger_session: PostgresSession, seal: Seal):
+    applications = PostgresApplications(ledger_session, seal)
+    applications.add(Application("desk", "gitea", "a/b", "u"), webhook_secret="s")
+    applications.set_forge_access("desk", ForgeAccess("u", "t0ken"))
+    assert b"t0ken" not in bytes(ledger_session.rows("SELECT token FROM desk.forge_access")[0]["token"])
+
+
 def test_an_unknown_application_names_those_that_exist(applications: Applications):
     applications.add(Application("desk", "gitea", "a/b", "file:///x"), webhook_secret="s")
     with pytest.raises(ConfigError, match=r"No application named 'dsek'\. Registered: desk"):
@@ -149,34 +164,3 @@ def test_a_webhook_secret_rests_sealed(ledger_session: PostgresSession, seal: Se
     assert b"s3cret" not in stored
     with pytest.raises(ConfigError, match="another key"):
         Seal(Fernet.generate_key().decode()).open(stored)
-
-
-def test_a_right_code_is_good_once(approvers: Approvers, clock: Clock):
-    uri = approvers.enrol(Approver("ann", logins=("ann@example.org",)))
-    assert approvers.use_code("ann", code_of(uri, clock.now)) == "ok"
-    assert approvers.use_code("ann", code_of(uri, clock.now)) == "used"
-    clock.now += timedelta(seconds=30)
-    assert approvers.use_code("ann", code_of(uri, clock.now)) == "ok"
-
-
-@pytest.mark.parametrize(("steps", "answer"), [(-2, "wrong"), (-1, "ok"), (1, "ok"), (2, "wrong")])
-def test_one_step_of_clock_skew_is_forgiven_and_no_more(approvers: Approvers, clock: Clock, steps: int, answer: str):
-    uri = approvers.enrol(Approver("ann"))
-    assert approvers.use_code("ann", code_of(uri, clock.now + timedelta(seconds=30 * steps))) == answer
-
-
-def test_wrong_and_unknown_are_told_apart_for_the_record(approvers: Approvers):
-    approvers.enrol(Approver("ann"))
-    assert approvers.use_code("ann", "not-a-code") == "wrong"
-    assert approvers.use_code("ann", "漢字") == "wrong"
-    assert approvers.use_code("bob", "000000") == "unknown"
-
-
-def test_enrolling_twice_is_refused_and_revoking_ends_it(approvers: Approvers):
-    approvers.enrol(Approver("ann", roles=("approver", "administrator")))
-    with pytest.raises(ConfigError, match="revoke ann"):
-        approvers.enrol(Approver("ann"))
-    assert approvers.get("ann") == Approver("ann", roles=("approver", "administrator"))
-    approvers.revoke("ann")
-    assert approvers.get("ann") is None
-    assert approvers.use_code("ann", "000000") == "unknown"

@@ -92,6 +92,15 @@ def test_a_push_is_read(kind: str, forge: Forge, headers: Headers):
     assert push.pusher == value["sender"]["login"] and "@" in push.pusher_email
 
 
+def test_every_name_of_the_pusher_is_read(kind: str, forge: Forge, headers: Headers):
+    body = body_of(f"{kind}-push")
+    push = forge.read_push(headers=headers(body), body=body)
+    assert isinstance(push, Push)
+    value = json.loads(body)
+    names = {value[who].get(key) for who in ("pusher", "sender") for key in ("login", "name", "email", "username")}
+    assert names - {None, ""} <= set(push.pusher_names) and "" not in push.pusher_names
+
+
 def test_the_same_push_as_a_form_is_the_same(kind: str, forge: Forge, headers: Headers):
     body = body_of(f"{kind}-push")
     form = urlencode({"payload": body.decode()}).encode()

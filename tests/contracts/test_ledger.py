@@ -1,25 +1,33 @@
 """What every ledger promises, in memory and in PostgreSQL."""
 
+import select
+import socket
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC
+from threading import Barrier, Thread
 
 import psycopg
 import pytest
 
+from blocks.journal import Journal
 from blocks.ledger_postgres import PostgresLedger
 from blocks.memory_ledger import MemoryLedger
 from blocks.postgres_session import PostgresSession
 from domain.errors import InvariantError, TransientError
-from domain.ledger import GENESIS, Event, verify_chain
+from domain.ledger import GENESIS, Event, link_of, verify_chain
 from domain.ports import Ledger
 
 CHANGES = ["UPDATE ledger.event SET actor = 'eve'", "DELETE FROM ledger.event", "TRUNCATE ledger.event"]
 
 
-@pytest.fixture(params=["memory", "postgres"])
+@pytest.fixture(params=["memory", "journal", "postgres"])
 def ledger(request: pytest.FixtureRequest) -> Ledger:
     if request.param == "memory":
         return MemoryLedger()
+    if request.param == "journal":
+        return Journal(request.getfixturevalue("tmp_path") / "journal.jsonl")
     return PostgresLedger(request.getfixturevalue("ledger_session"))
 
 
@@ -55,12 +63,116 @@ def test_times_are_aware_and_in_utc(ledger: Ledger):
     assert at.tzinfo is not None and at.utcoffset() == UTC.utcoffset(None)
 
 
-def test_concurrent_appends_leave_one_unbroken_chain(ledger_session: PostgresSession):
-    ledger = PostgresLedger(ledger_session)
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda n: ledger.append(Event(kind="check.passed", data={"n": n})), range(40)))
-    report = verify_chain(ledger.entries())
-    assert (report.entries, report.broken_at) == (40, None)
+def test_links_are_the_entries_as_they_are_hashed(ledger: Ledger):
+    entries = [
+        ledger.append(Event(kind="ci.started", key=f"k{n}", data={"n": [n, 1e-7, -0.0, "ä\x01"]})) for n in range(5)
+    ]
+    assert list(ledger.links()) == [link_of(entry) for entry in entries]
+    assert verify_chain(ledger.links()).head == entries[-1].hash
+
+
+def test_keys_that_are_no_text_and_text_that_is_none_are_kept_as_readers_will_see_them(ledger: Ledger):
+    data = {"pair": (1, 2), "bad": "\x00\ud800", "counts": {10: 1, 9: 2}}
+    entry = ledger.append(Event(kind="ci.started", actor="a\x00", key="k\x00", data=data))
+    assert entry.data == {"pair": [1, 2], "bad": "\ufffd\ufffd", "counts": {"10": 1, "9": 2}}
+    assert ledger.append(Event(kind="ci.started", key="k\x00")) == entry == ledger.entries()[0]
+    assert verify_chain(ledger.links()).broken_at is None
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), object()])
+def test_what_has_no_canonical_form_is_refused_and_leaves_nothing(ledger: Ledger, value: object):
+    with pytest.raises((ValueError, TypeError)):
+        ledger.append(Event(kind="ci.started", data={"n": value}))
+    assert ledger.entries() == []
+
+
+def test_twenty_appenders_at_once_leave_one_unbroken_chain(ledger_session: PostgresSession, ledger_url: str):
+    url = psycopg.conninfo.make_conninfo(ledger_url, user="slipway", password="for-tests")
+    sessions = [PostgresSession(url) for _ in range(20)]
+    start = Barrier(20)
+
+    def append(number: int) -> None:
+        ledger = PostgresLedger(sessions[number])
+        start.wait()
+        for turn in range(10):
+            ledger.append(Event(kind="check.passed", key=f"{turn}:{number // 2}", data={"n": turn}))
+
+    try:
+        with ThreadPoolExecutor(20) as pool:
+            list(pool.map(append, range(20)))
+    finally:
+        for session in sessions:
+            session.close()
+    # each key was appended by two of them at once, and is there once
+    assert [entry.seq for entry in PostgresLedger(ledger_session).entries()] == list(range(1, 101))
+    assert verify_chain(PostgresLedger(ledger_session).links()).entries == 100
+
+
+def test_an_append_whose_answer_was_lost_is_not_repeated(ledger_session: PostgresSession, ledger_url: str):
+    event = Event(kind="release.pinned", key="release:lost", data={"n": 1})
+    with forgetful_line(ledger_url) as url:
+        session = PostgresSession(psycopg.conninfo.make_conninfo(url, user="slipway", password="for-tests"))
+        with pytest.raises(TransientError, match="went away"):
+            PostgresLedger(session).append(event)
+        session.close()
+    (entry,) = PostgresLedger(ledger_session).entries()
+    assert PostgresLedger(ledger_session).append(event) == entry
+    assert len(PostgresLedger(ledger_session).entries()) == 1
+
+
+@contextmanager
+def forgetful_line(url: str) -> Generator[str]:
+    """A line to PostgreSQL that lets a COMMIT through and is cut before its answer."""
+    server = psycopg.conninfo.conninfo_to_dict(url)
+    with socket.create_server(("127.0.0.1", 0)) as door:
+
+        def carry() -> None:
+            near, _ = door.accept()
+            with near, socket.create_connection((str(server["host"]), int(str(server["port"])))) as far:
+                is_committing = False
+                while True:
+                    ready, _, _ = select.select([near, far], [], [], 10)
+                    if not ready:
+                        return
+                    if near in ready:
+                        words = near.recv(65536)
+                        is_committing = is_committing or b"COMMIT" in words
+                        if not words:
+                            return
+                        far.sendall(words)
+                    elif answer := far.recv(65536):
+                        if is_committing:
+                            return
+                        near.sendall(answer)
+
+        thread = Thread(target=carry)
+        thread.start()
+        yield psycopg.conninfo.make_conninfo(url, host="127.0.0.1", port=door.getsockname()[1])
+        thread.join()
+
+
+def test_nobody_who_can_log_in_owns_the_ledger_or_may_do_more_than_add_and_read(ledger_url: str):
+    with psycopg.connect(ledger_url) as connection:
+        owners = connection.execute(
+            "SELECT DISTINCT o.rolname, o.rolcanlogin, o.rolsuper FROM pg_roles o WHERE o.oid IN ("
+            " SELECT nspowner FROM pg_namespace WHERE nspname = 'ledger'"
+            " UNION SELECT relowner FROM pg_class WHERE relnamespace = 'ledger'::regnamespace"
+            " UNION SELECT proowner FROM pg_proc WHERE pronamespace = 'ledger'::regnamespace)"
+        ).fetchall()
+        assert owners == [("slipway_ledger_owner", False, False)]
+        members = "SELECT member::regrole::text FROM pg_auth_members WHERE roleid = 'slipway_ledger_owner'::regrole"
+        assert connection.execute(members).fetchall() == [], "nobody can become the owner"
+        people = "SELECT rolname FROM pg_roles WHERE rolcanlogin AND NOT rolsuper"
+        names = [name for (name,) in connection.execute(people).fetchall()]
+        assert "slipway" in names
+        for name in names:
+            for privilege in ("UPDATE", "DELETE", "TRUNCATE", "TRIGGER", "REFERENCES", "MAINTAIN"):
+                asked = "SELECT has_table_privilege(%s, 'ledger.event', %s)"
+                assert connection.execute(asked, (name, privilege)).fetchone() == (False,), (name, privilege)
+            created = connection.execute("SELECT has_schema_privilege(%s, 'ledger', 'CREATE')", (name,)).fetchone()
+            assert created == (False,), name
+        attributes = "SELECT rolcreaterole, rolcreatedb, rolbypassrls, rolreplication FROM pg_roles WHERE rolname = %s"
+        assert connection.execute(attributes, ("slipway",)).fetchone() == (False, False, False, False)
 
 
 @pytest.mark.parametrize("statement", CHANGES)

@@ -66,6 +66,14 @@ def test_answers_are_counted_for_each_release(bench: Bench) -> None:
     assert {release: counted.requests for release, counted in counters.items()} == {short(OLD): 7, short(NEW): 3}
 
 
+def test_answers_are_counted_for_each_version_of_the_settings(bench: Bench) -> None:
+    old, new = f"{OLD}@1", f"{OLD}@2"
+    bench.answer("both", old, 4, "ok")
+    bench.answer("both", new, 3, "fail")
+    counters = bench.metrics.read("both")
+    assert {name: counted.failures for name, counted in counters.items()} == {short(old): 0, short(new): 3}
+
+
 def test_answers_of_500_are_failures(bench: Bench) -> None:
     bench.answer("fail", OLD, 5, "ok")
     bench.answer("fail", OLD, 2, "fail")

@@ -1,17 +1,21 @@
 """What a runner promises, in memory and with real processes; and how a command fails to get away from the real one."""
 
 import os
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
 from fixtures_ci import make_installation
+from needs_bubblewrap import needs_bubblewrap
 
 from blocks.client_settings import lend_settings, passed_variables
+from blocks.databases_postgres import PostgresDatabases
 from blocks.installation import Users
 from blocks.memory_runner import Answer, Call, MemoryRunner
 from blocks.runner_local import LocalRunner
@@ -154,7 +158,7 @@ Guarded(Order(command, Path({str(open_tmp)!r}), {{"PATH": "/usr/bin:/bin"}}, use
 
 
 def test_a_fork_bomb_ends_at_the_limit(local: LocalRunner, open_tmp: Path, mark: str):
-    if local.installation.users.build is None:
+    if local.installation.users.build is None and not local.isolation().processes:
         pytest.skip("an ordinary user's processes are not counted apart: nothing would bound the bomb")
     local.processes_max = 60
     (open_tmp / "bomb.sh").write_text(f"bomb() {{ sleep {mark} & bomb | bomb & }}; bomb; sleep 100")
@@ -260,3 +264,75 @@ def test_a_command_gives_way_to_what_serves_beside_it(local: LocalRunner, open_t
     mine = os.nice(0)
     outcome = run(local, "/bin/sh", "-c", "nice", directory=open_tmp)
     assert int(outcome.tail.strip()) == min(19, mine + 10)
+
+
+@pytest.mark.parametrize("bubblewrap", ["bwrap", ""])
+def test_a_command_that_fills_the_disk_is_ended_with_the_figure(local: LocalRunner, open_tmp: Path, bubblewrap: str):
+    local.bubblewrap, local.disk_gib = bubblewrap, 0.1
+    folder = local.folder("ci-1")
+    (folder / "source").mkdir()
+    local.hand_over(folder / "source")
+    fill = "i=0; while [ $i -lt 40 ]; do i=$((i+1)); head -c 20000000 /dev/zero > f$i; sleep 0.05; done; sleep 60"
+    ended = run(local, "sh", "-c", fill, directory=folder / "source", limit_s=60)
+    assert not ended.is_ok and not ended.timed_out
+    assert "GB, 0.11 GB are allowed" in ended.tail
+
+
+@needs_bubblewrap
+def test_a_command_sees_neither_the_state_nor_other_processes_and_no_network(local: LocalRunner, open_tmp: Path):
+    local.installation.folder("secrets")
+    (local.installation.state / "secrets" / "key").write_text("x")
+    (local.installation.state / "secrets" / "key").chmod(0o644)
+    folder = local.folder("ci-1")
+    (folder / "source").mkdir()
+    look = f"ls {local.installation.state}/secrets; ls /proc | grep -c '^[0-9]'; grep -c : /proc/net/dev; hostname"
+    ended = run(local, "sh", "-c", look, directory=folder / "source")
+    first, processes, devices, _ = ended.tail.splitlines()
+    assert "No such file" in first and int(processes) < 10 and devices == "1"
+
+
+@needs_bubblewrap
+def test_a_server_beside_a_check_is_found_at_its_port_and_nothing_else_is(local: LocalRunner, open_tmp: Path):
+    databases = PostgresDatabases(state=str(local.installation.state))
+    folder = local.folder("ci-1")
+    (folder / "source").mkdir()
+    knock = (
+        "import os, socket\n"
+        "def knock(port):\n"
+        "    try:\n"
+        "        with socket.create_connection(('127.0.0.1', port), 5) as s:\n"
+        "            s.sendall(bytes([0, 0, 0, 8, 4, 210, 22, 47]))\n"
+        "            return s.recv(1).decode()\n"
+        "    except OSError as error:\n"
+        "        return type(error).__name__\n"
+        "print(*map(knock, map(int, os.environ['KNOCK'].split())))"
+    )
+    with databases.throwaway(folder / "beside") as url, socket.create_server(("127.0.0.1", 0)) as ours:
+        ports = f"{urlsplit(url).port} {ours.getsockname()[1]}"
+        ended = local.run(
+            ["python3", "-c", knock],
+            directory=folder / "source",
+            environment={"KNOCK": ports},
+            limit_s=30,
+            servers=folder / "beside",
+        )
+    assert ended.tail.split() == ["N", "ConnectionRefusedError"], "the answer to 'do you speak TLS' is no"
+
+
+def test_where_bubblewrap_is_missing_that_is_said_and_commands_still_run(local: LocalRunner, open_tmp: Path):
+    local.bubblewrap = "no-such-program"
+    isolation = local.isolation()
+    assert "filesystem" in isolation.missing and "apt install bubblewrap" in isolation.reason
+    assert run(local, "true", directory=open_tmp).is_ok
+
+
+@pytest.mark.parametrize("network", [False, True])
+def test_a_build_s_whole_environment_holds_no_secret(
+    local: LocalRunner, open_tmp: Path, monkeypatch: pytest.MonkeyPatch, network: bool
+):
+    secrets = ("PREFECT_API_AUTH_STRING", "DATABASE_URL", "AWS_SECRET_ACCESS_KEY", "SLIPWAY_STATE", "GITHUB_TOKEN")
+    for name in secrets:
+        monkeypatch.setenv(name, "s3cret")
+    ended = local.run(["env"], directory=open_tmp, environment={}, limit_s=20, network=network)
+    names = {line.partition("=")[0] for line in ended.tail.splitlines() if "=" in line}
+    assert "s3cret" not in ended.tail and not names & set(secrets), ended.tail

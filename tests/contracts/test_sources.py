@@ -95,6 +95,47 @@ def test_commits_between_two_are_listed_newest_first(given: Given):
     assert given.sources.commits("desk", base=second, head=second) == []
 
 
+def test_people_are_all_who_wrote_committed_or_co_wrote_in_the_range(given: Given):
+    given.sources.fetch("desk", given.url)
+    first, second = given.shas
+    everybody = given.sources.people("desk", base=None, head=second)
+    for sha, base in ((first, None), (second, first)):
+        (commit,) = given.sources.commits("desk", base=base, head=sha)
+        assert commit.people <= everybody and {commit.author, commit.author_email} <= commit.people
+    assert given.sources.people("desk", base=second, head=second) == frozenset()
+    assert given.sources.people("desk", base="0" * 40, head=second) == everybody
+
+
+def test_nobody_in_a_long_range_is_overlooked_and_a_mailmap_hides_nobody(git: GitSources, open_tmp: Path):
+    repository = Repository.make(open_tmp / "r", FIRST)
+    base = repository.git("rev-parse", "HEAD")
+    mailmap = "Nobody <nobody@example.org> Mallory <mallory@example.org>\n"
+    repository.commit({".mailmap": mailmap}, "hidden", author="Mallory <mallory@example.org>")
+    for number in range(60):
+        repository.commit({"x": str(number)}, f"filler {number}")
+    message = (
+        "Together\n\nCo-authored-by: Eve Roe <eve@example.org>\nco-authored-by: Just-A-Name\nReviewed-by: Rob <r@x>"
+    )
+    head = repository.commit({"y": "y"}, message)
+    git.fetch("desk", repository.url)
+    people = git.people("desk", base=base, head=head)
+    assert {"Mallory", "mallory@example.org", "Eve Roe", "eve@example.org", "Just-A-Name"} <= people
+    assert not {"Rob", "r@x", "Nobody"} & people
+    (newest,) = git.commits("desk", base=base, head=head, limit=1)
+    assert newest.reviewed_by == ("Rob <r@x>",) and {"Eve Roe", "Just-A-Name"} <= newest.people
+    assert newest.title == "Together"
+
+
+def test_a_committer_who_is_not_the_author_is_known(git: GitSources, open_tmp: Path):
+    repository = Repository.make(open_tmp / "r", FIRST)
+    base = repository.git("rev-parse", "HEAD")
+    head = repository.commit({"x": "1"}, "picked", author="Ann Lee <ann@example.org>")
+    git.fetch("desk", repository.url)
+    (commit,) = git.commits("desk", base=base, head=head)
+    assert commit.author == "Ann Lee" and commit.committer and commit.committer != "Ann Lee"
+    assert commit.committer_email in git.people("desk", base=base, head=head)
+
+
 def test_the_mirror_knows_what_was_fetched_and_no_more(given: Given):
     given.sources.fetch("desk", given.url)
     third = given.commit_more()
@@ -247,3 +288,13 @@ def test_the_environment_of_a_hook_does_not_reach_git(git: GitSources, open_tmp:
     repository = Repository.make(open_tmp / "r", FIRST)
     git.fetch("desk", repository.url)
     assert git.head("desk", "main") == repository.git("rev-parse", "HEAD")
+
+
+def test_what_is_in_whose_history_is_known_and_what_is_unknown_is_in_nobodys(given: Given):
+    first, second = given.shas
+    assert given.sources.is_ancestor("desk", first, second) is False, "no mirror yet"
+    given.sources.fetch("desk", given.url)
+    assert given.sources.is_ancestor("desk", first, second) and given.sources.is_ancestor("desk", first, first)
+    assert not given.sources.is_ancestor("desk", second, first)
+    assert not given.sources.is_ancestor("desk", "0" * 40, second)
+    assert not given.sources.is_ancestor("desk", first, "--exec")

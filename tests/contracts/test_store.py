@@ -1,63 +1,17 @@
 """What an object store promises, in memory and on a real SeaweedFS."""
 
-import json
 import secrets
-import shutil
-import subprocess
-import sys
-from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 from fixtures_door import free_port
 
-from blocks.bucket import ensure_bucket
-from blocks.installation import Installation, Users, write_private
+from blocks.installation import Installation
 from blocks.memory_store import MemoryObjectStore
 from blocks.store_s3 import S3ObjectStore
 from domain.canonical import sha256_hex
 from domain.errors import ConfigError, InvariantError, TransientError
 from domain.ports import ObjectStore
-
-
-@pytest.fixture(scope="module")
-def s3(open_tmp_root: Path) -> Generator[Installation]:
-    """A real SeaweedFS with one bucket; everything of it is gone afterwards."""
-    state = open_tmp_root / "s3"
-    (state / "data").mkdir(parents=True)
-    port, access, secret = free_port(), secrets.token_hex(10), secrets.token_urlsafe(24)
-    installation = Installation(
-        state=state, sockets=state, ports={"s3": port}, users=Users(), python=Path(sys.executable), postgres_bin=state
-    )
-    installation.save()
-    write_private(state / "credentials.json", json.dumps({"s3_access_key": access, "s3_secret_key": secret}))
-    identity = {"name": "x", "credentials": [{"accessKey": access, "secretKey": secret}], "actions": ["Admin"]}
-    (state / "identities.json").write_text(json.dumps({"identities": [identity]}))
-    flags = {"dir": state / "data", "ip": "127.0.0.1", "ip.bind": "127.0.0.1", "s3": "true", "s3.port": port}
-    flags |= {"s3.config": state / "identities.json", "s3.port.iceberg": 0, "s3.port.lance": 0}
-    flags |= {"master.telemetry": "false", "master.volumeSizeLimitMB": 100, "volume.max": 0, "filer": "true"}
-    flags |= {"volume.preStopSeconds": 0, "filer.localSocket": state / "f.sock", "s3.localSocket": state / "s.sock"}
-    for name in ("master.port", "volume.port", "filer.port", "s3.port", "master.port", "volume.port", "filer.port"):
-        flags.setdefault(name, free_port())
-        flags.setdefault(f"{name}.grpc", free_port())
-    with (state / "weed.log").open("wb") as log:
-        weed = subprocess.Popen(
-            [
-                str(Path(sys.executable).parent / "weed"),
-                "server",
-                *(f"-{name}={value}" for name, value in flags.items()),
-            ],
-            stdout=log,
-            stderr=log,
-            cwd=state,
-        )
-    try:
-        ensure_bucket(f"http://127.0.0.1:{port}", access_key=access, secret_key=secret, bucket="releases", limit_s=90)
-        yield installation
-    finally:
-        weed.kill()
-        weed.wait()
-        shutil.rmtree(state, ignore_errors=True)
 
 
 @pytest.fixture(params=["memory", "s3"])

@@ -123,3 +123,9 @@ def tracked_files() -> list[Path]:
 def test_no_file_is_large():
     large = [path for path in tracked_files() if path.stat().st_size > 1_000_000]
     assert not large
+
+
+def test_test_modules_have_names_of_their_own():
+    """Tests are no packages: of two modules of one name pytest collects neither."""
+    names = [path.name for path in (ROOT / "tests").rglob("*.py") if "tiny" not in path.parts]
+    assert sorted(name for name in set(names) if names.count(name) > 1 and name != "conftest.py") == []

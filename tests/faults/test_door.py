@@ -30,8 +30,8 @@ def door(open_tmp_root: Path, users: Users, postgres_bin: Path) -> Generator[Run
 
 
 def test_a_genuine_push_is_kept_within_milliseconds(door: RunningDoor):
-    body = push_body()
-    door.post(body, headers_for(body))
+    earlier, body = push_body(), push_body()
+    door.post(earlier, headers_for(earlier))
     started = time.monotonic()
     answer = door.post(body, headers_for(body, delivery="kept-1"))
     assert answer.status_code == 202 and answer.json() == {"status": "stored"}
@@ -43,6 +43,28 @@ def test_the_same_delivery_twice_is_kept_once(door: RunningDoor):
     body = push_body()
     headers = headers_for(body, delivery="twice")
     assert [door.post(body, headers).json()["status"] for _ in range(2)] == ["stored", "known"]
+
+
+def test_a_replayed_body_is_kept_settled_and_recorded_and_starts_nothing(door: RunningDoor):
+    """The id of a delivery is not signed: the same body under another one, while the first still waits for Prefect."""
+    body = push_body(before="1" * 40)
+    assert door.post(body, headers_for(body, delivery="original")).status_code == 202
+    assert door.post(body, headers_for(body, delivery="replay")).json() == {"status": "stored"}
+    status, note = door.wait_settled("replay")
+    assert status == "replayed" and "known already" in note
+    assert door.deliveries()["original"][0] == "waiting"
+    assert "replay" in [event.data["delivery_id"] for event in door.events("delivery.replayed")]
+    received = [event.data["delivery_id"] for event in door.events("push.received")]
+    assert "original" in received and "replay" not in received
+
+
+def test_a_known_id_with_another_body_is_refused_and_recorded(door: RunningDoor):
+    first, second = push_body(), push_body()
+    assert door.post(first, headers_for(first, delivery="taken")).status_code == 202
+    answer = door.post(second, headers_for(second, delivery="taken"))
+    assert answer.status_code == 409 and "another body" in answer.json()["reason"]
+    refused = [event.data for event in door.events("delivery.refused") if event.data["delivery_id"] == "taken"]
+    assert len(refused) == 1 and "another body" in refused[0]["reason"]
 
 
 @pytest.mark.parametrize("path", [f"/webhooks/gitea/{REPOSITORY.upper()}", f"/webhooks/gitea/{REPOSITORY}"])

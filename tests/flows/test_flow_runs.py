@@ -106,7 +106,11 @@ def test_a_push_starts_ci_with_who_pushed_what(world: GiteaWorld, deliver: Deliv
         "requester_email": "ann@example.org",
         "delivery": "one",
     }
-    assert [entry.kind for entry in world.ledger.entries()] == ["delivery.received", "delivery.started"]
+    assert [entry.kind for entry in world.ledger.entries()] == [
+        "delivery.received",
+        "push.received",
+        "delivery.started",
+    ]
     assert world.inbox.deliveries[0].status == "started" and world.inbox.deliveries[0].note == run.id
 
 
@@ -117,7 +121,11 @@ def test_a_start_that_was_not_noted_starts_nothing_twice(world: GiteaWorld, deli
     world.inbox.settle(1, status="waiting")
     Dispatcher(world).settle_waiting()
     assert len(world.flow_runs.runs) == 1
-    assert [entry.kind for entry in world.ledger.entries()] == ["delivery.received", "delivery.started"]
+    assert [entry.kind for entry in world.ledger.entries()] == [
+        "delivery.received",
+        "push.received",
+        "delivery.started",
+    ]
 
 
 def test_while_prefect_is_away_pushes_wait_and_the_rest_is_settled(world: GiteaWorld, deliver: Deliver):

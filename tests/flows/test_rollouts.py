@@ -1,6 +1,6 @@
 """A release takes an environment, or leaves it as it was."""
 
-from stage import APPLICATION, FILE, Stage
+from stage import APPLICATION, FILE, Stage, approve
 
 from blocks.memory_world import Behaviour
 from domain.service import Outcome
@@ -13,6 +13,7 @@ SITES = ("alpha", "beta")
 def canary(
     release: str, *, live: str = "", run: str = "run-1", first_step: int = 0, attempt: int = 0
 ) -> dict[str, str]:
+    approve(release, run=run)
     return rollout_canary(run, APPLICATION, "production", release, live, first_step, attempt)
 
 

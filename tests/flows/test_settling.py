@@ -147,6 +147,7 @@ def test_what_still_runs_or_waits_is_left_alone(stage: Stage):
 
 def test_a_rollback_that_died_is_finished_in_its_own_direction(stage: Stage):
     old, new = two_releases(stage)
+    stage.world.ledger.append(Event("rollback.authorised", APPLICATION, "production", run="run-r", actor="ann"))
     stage.world.ledger.append(
         Event("rollback.begun", APPLICATION, "production", release=old, run="run-r", data={"previous": new})
     )

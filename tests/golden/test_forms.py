@@ -29,6 +29,9 @@ SHOWN = Shown(
         Evidence("test", "acceptance tests", "passed", 4120),
         Evidence("staging", "health and smoke test, main", "passed", 930),
     ),
+    is_push_signed=True,
+    settings_version=3,
+    secrets=("MAIL_KEY@2",),
 )
 
 

@@ -68,13 +68,28 @@ class Journey:
 
     # code -------------------------------------------------------------------------------------------------------
 
-    def commit(self, message: str, *, settings: dict[str, str] | None = None, **constants: object) -> str:
-        """Commit the tiny service with some constants, and `slipway.toml` lines, changed; returns the SHA."""
+    def commit(
+        self, message: str, *, settings: dict[str, str] | None = None, beside: bool = False, **constants: object
+    ) -> str:
+        """Commit the tiny service with some constants, and `slipway.toml` lines, changed; returns the SHA.
+
+        `beside` puts it in the place of the last commit instead of after it: then neither is older than the other.
+        """
         constants.setdefault("VERSION", message)
         self._rewrite("app.py", {name: repr(value) for name, value in constants.items()})
         self._rewrite("slipway.toml", settings or {})
         self._git("add", "-A")
-        self._git("-c", "user.name=Carl", "-c", "user.email=carl@example.org", "commit", "-q", "-m", message)
+        self._git(
+            "-c",
+            "user.name=Carl",
+            "-c",
+            "user.email=carl@example.org",
+            "commit",
+            "-q",
+            "-m",
+            message,
+            *(["--amend"] if beside else []),
+        )
         return self._git("rev-parse", "HEAD")
 
     def _rewrite(self, file: str, values: dict[str, str]) -> None:
@@ -110,9 +125,11 @@ class Journey:
         door = f"http://127.0.0.1:{self.stack.installation.ports['door']}/webhooks/gitea/{REPOSITORY}"
         return httpx.post(door, content=body, headers=headers, trust_env=False, timeout=20)
 
-    def deliver(self, message: str, *, settings: dict[str, str] | None = None, **constants: object) -> str:
+    def deliver(
+        self, message: str, *, settings: dict[str, str] | None = None, beside: bool = False, **constants: object
+    ) -> str:
         """Commit, push, and wait until the release is pinned; returns its digest."""
-        sha = self.commit(message, settings=settings, **constants)
+        sha = self.commit(message, settings=settings, beside=beside, **constants)
         assert self.push(sha).status_code == 202
         return self.wait_release(sha)
 

@@ -5,6 +5,7 @@ import os
 
 import pytest
 from running_stack import RunningStack
+from secret_scan import scan_installation
 
 pytestmark = [
     pytest.mark.live,
@@ -22,3 +23,5 @@ def test_every_claim_of_the_demo_holds(stack: RunningStack) -> None:
     assert summary["failed_outside_canary"] == 0
     assert summary["requests"] > 1000 and summary["canary_requests"] > 0
     assert summary["rollback_s"] is not None and summary["manual_rollback_s"] is not None
+    found = scan_installation(stack.installation)
+    assert not found, "\n".join(map(str, found))

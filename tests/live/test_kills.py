@@ -1,142 +1,160 @@
-"""Each part killed in the middle of a rollout: afterwards production is wholly on one release and the ledger agrees."""
+"""Each part killed at boundaries of `cd` and `rollback`, on the real stack: production ends wholly on one release.
+
+Every boundary × every part takes an hour, so each day takes another turn: every part is killed once in a rollback and
+the parts that hold a rollout once in a rollout, each at another boundary than the day before, until all were taken.
+`SLIPWAY_KILLS_TURN` chooses the turn, `SLIPWAY_KILLS=all` takes all of them. `SLIPWAY_KILL_MATRIX=write` keeps the
+results for the page docs/reference/kill-matrix.md, which `tests/faults/test_kill_matrix.py` holds to the plan.
+"""
 
 import os
 import shutil
-import signal
+import sys
 import tempfile
-from collections.abc import Callable, Generator
-from dataclasses import dataclass
+import time
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
+
+sys.path.append(str(Path(__file__).resolve().parent.parent / "faults"))
+
+from boundaries import planned_names
 from journey import NAME, Journey, Visitors, until
+from kill_matrix import keep_result
+from kills import (
+    FLOW,
+    SUPERVISOR,
+    Boundary,
+    Clients,
+    Pair,
+    await_boundary,
+    await_rest,
+    await_settled,
+    boundaries_of,
+    complaints,
+    kill,
+    parts_of,
+)
 from running_stack import RunningStack
 
-from blocks.target_local import LocalTarget
-from domain.ledger import verify_chain
-from domain.release import short
-from domain.rollout import CLOSING_KINDS, OPENING_KINDS, SETTLING_KINDS, live_release, open_rollouts
-from domain.service import Instance
+from blocks.world import use_world
 
-pytestmark = [pytest.mark.live, pytest.mark.long, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.live, pytest.mark.long, pytest.mark.timeout(2400)]
 
-
-@dataclass
-class Pair:
-    """Two good releases, one of them live, that take turns."""
-
-    journey: Journey
-    releases: tuple[str, str]
-
-    @property
-    def live(self) -> str:
-        settled = self.journey.world.ledger.entries(kinds=SETTLING_KINDS, application=NAME, environment="production")
-        return live_release(settled)
-
-    @property
-    def other(self) -> str:
-        return next(release for release in self.releases if release != self.live)
+TURN = int(os.environ.get("SLIPWAY_KILLS_TURN", time.time() // 86_400))
+ALL = os.environ.get("SLIPWAY_KILLS") == "all"
+HOLD_A_ROLLOUT = (FLOW, SUPERVISOR, "worker-production", "postgres")
+ZOMBIE_LIMIT_S = 120
 
 
 @pytest.fixture(scope="module")
 def pair(stack: RunningStack) -> Generator[Pair]:
     folder = Path(tempfile.mkdtemp(prefix="slipway-kills-"))
     journey = Journey(stack, folder)
-    watch = {"steps": "[{ weight_percent = 20, watch_s = 15 }]"}
-    releases = tuple(journey.deliver(f"kills {letter}", settings=watch) for letter in "ab")
     with Visitors(stack.installation.ports["entry-production-alpha"]).visiting():
-        assert journey.wait_end(journey.approve(releases[0]))["type"] == "COMPLETED"
-    journey.approve(releases[1], decision="reject")
-    yield Pair(journey, (releases[0], releases[1]))
+        first = journey.deliver("kills a")
+        assert journey.wait_end(journey.approve(first), limit_s=360)["type"] == "COMPLETED"
+        # beside, so that neither is older than the other: an older commit goes live by a rollback only
+        second = journey.deliver("kills b", beside=True)
+        assert journey.wait_end(journey.approve(second), limit_s=360)["type"] == "COMPLETED"
+    yield Pair(journey, (first, second))
     journey.world.close()
     shutil.rmtree(folder)
 
 
-def kill_part(name: str) -> Callable[[Journey, str], None]:
-    """A kill -9 of one part that supervisor keeps."""
-
-    def kill(journey: Journey, run: str) -> None:
-        os.kill(journey.stack.supervisor.processes(name)[0].pid, signal.SIGKILL)
-
-    return kill
-
-
-def kill_flow_run(journey: Journey, run: str) -> None:
-    """A kill -9 of the run's own process: the one under the worker that knows the run's id."""
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("PREFECT__FLOW_RUN_ID", "").replace("-", "") == run.replace("-", ""):
-                process.kill()
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
+@pytest.fixture(scope="module")
+def boundaries() -> dict[str, list[Boundary]]:
+    """What the plans have, found by running the flows in memory."""
+    scenarios = {"cd": "cd, a good release", "rollback": "rollback"}
+    found = {flow: boundaries_of(planned_names(scenario)) for flow, scenario in scenarios.items()}
+    use_world(None)
+    # A rollback between two warm releases ends no instances but those that it leaves, as in memory.
+    return found
 
 
-def instances(journey: Journey) -> list[Instance]:
-    """What really runs on production's primary."""
-    return LocalTarget(environment="production", site="alpha", state=str(journey.stack.state)).instances(NAME)
+def test_a_rollback_in_which_any_part_is_killed_ends_whole(pair: Pair, boundaries: dict[str, list[Boundary]]) -> None:
+    for part, boundary in turn(parts_of(pair.journey), boundaries["rollback"]):
+        run_and_kill(pair, "rollback", part, boundary)
 
 
-def kill_instance(journey: Journey, run: str) -> None:
-    """A kill -9 of one instance of the release that is live."""
-    instance = instances(journey)[0]
-    assert instance.pid is not None
-    os.kill(instance.pid, signal.SIGKILL)
+def test_a_rollout_in_which_a_part_that_holds_it_is_killed_ends_whole(
+    pair: Pair, boundaries: dict[str, list[Boundary]]
+) -> None:
+    for part, boundary in turn(parts_of(pair.journey) if ALL else HOLD_A_ROLLOUT, boundaries["cd"]):
+        run_and_kill(pair, "cd", part, boundary)
 
 
-VICTIMS: dict[str, Callable[[Journey, str], None]] = {
-    "flow-run": kill_flow_run,
-    "worker": kill_part("worker"),
-    "prefect": kill_part("prefect"),
-    "postgres": kill_part("postgres"),
-    "s3": kill_part("s3"),
-    "traefik": kill_part("traefik-production-alpha"),
-    "instance": kill_instance,
-}
+def turn(
+    parts: Iterator[str] | list[str] | tuple[str, ...], boundaries: list[Boundary]
+) -> Iterator[tuple[str, Boundary]]:
+    """Pair each part with this turn's boundary, or with each one. No two parts have the same in one turn."""
+    for place, part in enumerate(parts):
+        if ALL:
+            yield from ((part, boundary) for boundary in boundaries)
+        else:
+            yield part, boundaries[(TURN + place * 5) % len(boundaries)]
 
 
-@pytest.mark.parametrize("victim", VICTIMS)
-def test_production_ends_wholly_on_one_release_and_the_ledger_agrees(pair: Pair, victim: str) -> None:
+def run_and_kill(pair: Pair, flow: str, part: str, boundary: Boundary) -> None:
     journey = pair.journey
-    until(lambda: journey.stack.slipway("status").returncode == 0, limit_s=120, what="everything up again")
-    release = pair.other
-    port = journey.stack.installation.ports["entry-production-alpha"]
-    beta = journey.stack.installation.ports["entry-production-beta"]
+    with Clients(journey).visiting() as clients:
+        run = start(pair, flow)
+        await_boundary(journey, run, boundary)
+        killed_at = time.monotonic()
+        kill(journey, part, run)
+        await_settled(pair, run)
+        seconds = time.monotonic() - killed_at
+        await_rest(pair, run)
+    found = complaints(pair, run, clients)
+    keep_result(flow=flow, part=part, boundary=str(boundary), seconds=seconds, complaints=found)
+    assert not found, f"{flow}: {part} killed at '{boundary}': {found}"
+    assert sum(clients.seen.values()) > 50
+
+
+def start(pair: Pair, flow: str) -> str:
+    """Start a rollback, or a rollout up to the answer at its gate; returns the run."""
+    if flow == "rollback":
+        return pair.start_rollback()
+    journey, release = pair.journey, pair.other
     run = journey.start_cd(release)
     until(lambda: journey.entries("approval.requested", run=run), limit_s=180, what="the gate")
-    with Visitors(port).visiting() as visitors, Visitors(beta).visiting(people=2) as beside:
-        journey.wait_gate(release)
-        assert journey.answer(run, code=journey.code("ann"))["status"] == "ACCEPT"
-        until(
-            lambda: any(e.event.site == "alpha" for e in journey.entries("traffic.shifted", run=run)),
-            limit_s=120,
-            what="the canary's share",
-        )
-        VICTIMS[victim](journey, run)
-        until(lambda: _is_settled(journey, run), limit_s=360, what="the end of the rollout")
-        until(lambda: pair.live and journey.is_wholly_on(pair.live), limit_s=60, what="one release on every site")
-    assert verify_chain(journey.world.ledger.entries(limit=100_000)).broken_at is None
-    until(
-        lambda: not [lease for lease in journey.world.leases.held() if lease.owner == run],
-        limit_s=120,
-        what="the lease given back, or expired",
+    journey.wait_gate(release)
+    assert journey.answer(run, code=journey.code("ann"))["status"] == "ACCEPT"
+    return run
+
+
+def test_a_run_whose_worker_died_with_it_is_settled_within_two_minutes_and_a_waiting_gate_is_left_alone(
+    pair: Pair,
+) -> None:
+    journey = pair.journey
+    waiting = journey.start_cd(pair.other)
+    until(lambda: journey.entries("approval.requested", run=waiting), limit_s=180, what="the gate")
+    journey.wait_gate(pair.other)
+    with Clients(journey).visiting() as clients:
+        run = pair.start_rollback()
+        await_boundary(journey, run, Boundary("traffic.begun", "alpha"))
+        kill(journey, "worker-production", run)
+        kill(journey, FLOW, run)
+        begun = time.monotonic()
+        await_settled(pair, run, limit_s=ZOMBIE_LIMIT_S)
+        seconds = time.monotonic() - begun
+        await_rest(pair, run)
+    assert journey.stack.prefect("GET", f"/flow_runs/{run}")["state"]["type"] == "CRASHED"
+    keep_result(
+        flow="rollback",
+        part="flow's process and worker together",
+        boundary="traffic.begun alpha",
+        seconds=seconds,
+        complaints=complaints(pair, run, clients),
     )
-    assert {i.state for i in instances(journey) if i.release == pair.live} == {"running"}
-    served = visitors.answers[pair.live, 200]
-    assert served > 50
-    # the site whose load balancer or instance was shot may lose what was under way; the other site loses nothing
-    assert beside.failed_outside("") == {}
-    if victim not in ("traefik", "instance"):
-        assert visitors.failed_outside("") == {}
-
-
-def _is_settled(journey: Journey, run: str) -> bool:
-    entries = journey.world.ledger.entries(kinds=(*OPENING_KINDS, *CLOSING_KINDS), application=NAME)
-    mine = [rollout for rollout in open_rollouts(entries) if rollout.run == run]
-    closed = journey.entries(*CLOSING_KINDS, run=run, environment="production")
-    return not mine and bool(closed)
+    assert seconds <= ZOMBIE_LIMIT_S and complaints(pair, run, clients) == []
+    assert journey.stack.prefect("GET", f"/flow_runs/{waiting}")["state"]["type"] == "PAUSED"
+    assert not journey.entries("approval.expired", run=waiting)
+    assert journey.answer(waiting, decision="reject", code=journey.code("ann"))["status"] == "ACCEPT"
+    assert journey.wait_end(waiting)["type"] == "COMPLETED"
 
 
 def test_each_end_has_a_stated_reason(pair: Pair) -> None:
-    for entry in pair.journey.entries("rollout.rolled_back", environment="production"):
-        assert entry.data["cause"], f"{short(entry.event.release)} has none"
+    for entry in pair.journey.entries("rollout.rolled_back", "cd.stopped"):
+        assert entry.data["cause"], entry
+    assert NAME

@@ -23,7 +23,18 @@ from blocks.processes import stack_members
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 
-PARTS = ["postgres", "s3", "prefect", "worker", "door", "traefik-production-alpha", "traefik-production-beta", "keeper"]
+PARTS = [
+    "postgres",
+    "s3",
+    "prefect",
+    "worker",
+    "worker-production",
+    "door",
+    "traefik-production-alpha",
+    "traefik-production-beta",
+    "keeper",
+]
+PULL_STEP = "prefect.deployments.steps.set_working_directory"
 
 
 def _until(condition: Callable[[], object], *, limit_s: float = 60) -> None:
@@ -39,7 +50,7 @@ def _status(stack: RunningStack) -> dict[str, dict[str, object]]:
 
 def _programs(stack: RunningStack) -> Counter[str]:
     """How many processes there are of each part that are nobody's child within the stack."""
-    members = [one for one in stack_members(stack.state) if one.part and not one.is_flow_run]
+    members = [one for one in stack_members(stack.state) if one.part and not one.is_flow_run and not one.is_guardian]
     pids = {one.pid for one in members}
     return Counter(one.part for one in members if one.process.ppid() not in pids)
 
@@ -111,7 +122,7 @@ def test_every_deployment_is_there_from_an_immutable_copy_and_schedules_runs(sta
     assert {"cd", "rollback", "unblock", "reconcile"} <= set(deployments)
     for one in deployments.values():
         (step,) = one["pull_steps"]
-        place = Path(step["slipway_code.enter"]["codes"]) / step["slipway_code.enter"]["current"]
+        place = Path(step[PULL_STEP]["directory"])
         assert (place / "flows" / f"{one['name']}.py").is_file() and one["enforce_parameter_schema"]
     scheduled = stack.prefect(
         "POST",
@@ -141,8 +152,8 @@ def test_a_killed_part_is_restarted(stack: RunningStack, part: str) -> None:
     assert _programs(stack)[part] == 1
 
 
-def test_a_killed_supervisor_is_replaced_by_itself_and_nothing_runs_twice(stack: RunningStack) -> None:
-    before = stack.supervisor.pid()
+def test_a_killed_supervisor_is_replaced_and_no_program_notices(stack: RunningStack) -> None:
+    before, pids = stack.supervisor.pid(), _pids(stack)
     os.kill(before, signal.SIGKILL)
     _until(lambda: not stack.supervisor.is_up())
     down = stack.slipway("status", "--json")
@@ -150,9 +161,11 @@ def test_a_killed_supervisor_is_replaced_by_itself_and_nothing_runs_twice(stack:
     _until(lambda: stack.supervisor.is_up() and stack.slipway("status").returncode == 0, limit_s=120)
     assert stack.supervisor.pid() != before
     _until(lambda: _programs(stack) == _wanted(stack), limit_s=30)
+    assert _pids(stack) == pids
 
 
 def test_supervisor_and_keeper_killed_together_are_taken_over_by_up(stack: RunningStack) -> None:
+    pids = _pids(stack)
     (keeper,) = [one.pid for one in stack.supervisor.processes("keeper")]
     supervisor = stack.supervisor.pid()
     os.kill(supervisor, signal.SIGSTOP)  # or it would restart the keeper in between
@@ -164,8 +177,27 @@ def test_supervisor_and_keeper_killed_together_are_taken_over_by_up(stack: Runni
         survived = bystander.poll() is None
         bystander.kill()
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "what a dead supervisor left was ended" in done.stdout and survived
+    assert "what a dead supervisor left was adopted" in done.stdout and survived
     assert _programs(stack) == _wanted(stack) and stack.slipway("status").returncode == 0
+    assert _pids(stack) == pids
+
+
+def test_an_adopted_part_that_is_killed_is_started_again(stack: RunningStack) -> None:
+    (before,) = [one.pid for one in stack.supervisor.processes("traefik-test-main")]
+    assert before is not None
+    os.kill(before, signal.SIGKILL)
+    _until(lambda: [one.pid for one in stack.supervisor.processes("traefik-test-main")] not in ([], [None], [before]))
+    _until(lambda: stack.slipway("status").returncode == 0)
+    assert _programs(stack)["traefik-test-main"] == 1
+
+
+def _pids(stack: RunningStack) -> dict[str, int | None]:
+    """Who runs, but for the keeper, whose turn is over when it has brought supervisor back, and for what is in
+    bubblewrap, which ends with its parent: released services and the general worker."""
+    others = ("development-", "test-", "staging-", "production-", "keeper", "worker")
+    parts = [one for one in stack.supervisor.processes() if not one.group.startswith(others)]
+    parts += stack.supervisor.processes("worker-production")
+    return {f"{one.group}:{one.name}": one.pid for one in parts}
 
 
 def test_a_run_that_resumes_finds_the_code_it_began_with(stack: RunningStack) -> None:
@@ -215,7 +247,7 @@ def test_a_run_that_fails_starts_reconcile_with_its_id(stack: RunningStack) -> N
 def test_prefects_own_command_deploys_the_same(stack: RunningStack) -> None:
     """What `up` deploys in its own process is what `prefect deploy --all` makes of the same file."""
     ours = _deployments(stack)
-    code = stack.state / "code" / ours["cd"]["pull_steps"][0]["slipway_code.enter"]["current"]
+    code = Path(ours["cd"]["pull_steps"][0][PULL_STEP]["directory"])
     environ = {
         **stack.environ,
         "PREFECT_API_URL": stack.api_url,

@@ -1,6 +1,7 @@
 """Who may decide, what an approval binds, and what its form says."""
 
-from dataclasses import replace
+import pickle
+from dataclasses import fields, replace
 
 import pytest
 from hypothesis import given
@@ -68,11 +69,35 @@ def test_an_approver_is_no_administrator():
         {"requester": "eve"},
         {"image": "sha256:1"},
         {"environment": "staging"},
+        {"requesters": ("bob", "eve")},
+        {"is_push_signed": True},
+        {"configuration_hash": "1"},
+        {"settings_version": 1},
+        {"secrets": ("KEY@1",)},
     ],
 )
 def test_any_change_of_what_was_shown_changes_the_hash(change: dict[str, object]):
     assert replace(SHOWN, **change).hash != SHOWN.hash
     assert replace(SHOWN).hash == SHOWN.hash
+
+
+def test_every_field_of_what_is_shown_has_a_part_in_the_hash():
+    """A field that is added later without a part in the hash would be shown and bind nobody."""
+    for field in fields(Shown):
+        value = getattr(SHOWN, field.name)
+        other = not value if isinstance(value, bool) else value + type(value)(1) if isinstance(value, int) else None
+        other = other if other is not None else ("x" if isinstance(value, str) else ("x",))
+        assert replace(SHOWN, **{field.name: other}).hash != SHOWN.hash, field.name
+
+
+def test_what_an_earlier_version_kept_is_read_and_is_not_taken_for_what_is_shown_now():
+    """A gate waits over an upgrade: the fields of that time, as they were pickled."""
+    names = [field.name for field in fields(Shown)]
+    old = Shown.__new__(Shown)
+    old.__setstate__([getattr(SHOWN, name) for name in names[: names.index("image") + 1]])
+    assert old == SHOWN and explain_request(old, deadline="x")
+    assert old.hash != replace(SHOWN, configuration_hash="1").hash
+    assert pickle.loads(pickle.dumps(SHOWN)) == SHOWN
 
 
 def test_the_form_answers_on_one_screen():

@@ -16,7 +16,7 @@ def test_a_code_of_the_demos_approver_counts(tmp_path: Path):
     approvers = MemoryApprovers()
     people = People(tmp_path / "people.json")
     name = people.ensure(approvers, "ann", "approver")
-    assert approvers.use_code(name, people.next_code(name, sleep=lambda seconds: None).digits) == "ok"
+    assert approvers.use_code(name, people.next_code(name, sleep=lambda seconds: None).digits).is_ok
 
 
 def test_no_code_is_used_twice_even_by_the_next_demo(tmp_path: Path):

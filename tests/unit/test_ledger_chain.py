@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks.memory_ledger import MemoryLedger
-from domain.ledger import GENESIS, Entry, Event, encode_entry, hash_entry, verify_chain
+from domain.canonical import canonical_json
+from domain.ledger import GENESIS, Entry, Event, as_stored, encode_entry, encode_time, hash_entry, verify_chain
 
 T = datetime(2026, 1, 31, 12, 0, 0, 123456, tzinfo=UTC)
 values = st.recursive(
@@ -83,4 +84,38 @@ def test_an_entry_rewritten_with_a_right_hash_breaks_the_next_one():
     entries[1] = replace(
         entries[1], event=event, hash=hash_entry(entries[1].prev_hash, entries[1].seq, entries[1].at, event)
     )
-    assert verify_chain(entries).broken_at == 3
+    report = verify_chain(entries)
+    assert (report.broken_at, report.finding) == (2, "replaced")
+    assert "entry 3 continues another one" in report.reason
+
+
+def test_an_inserted_entry_is_named_even_when_its_own_hash_is_right():
+    entries = chain(4)
+    event = Event(kind="approval.granted", actor="eve")
+    inserted = Entry(3, T, event, entries[1].hash, hash_entry(entries[1].hash, 3, T, event))
+    moved = Entry(4, T, entries[2].event, entries[1].hash, hash_entry(entries[1].hash, 4, T, entries[2].event))
+    report = verify_chain([*entries[:2], inserted, moved])
+    assert (report.broken_at, report.finding) == (3, "inserted")
+
+
+@pytest.mark.parametrize(("seqs", "at"), [((0, 1, 2), 0), ((1, 2, 2), 2)])
+def test_a_row_without_a_place_in_the_chain_is_named(seqs: tuple[int, ...], at: int):
+    entries = chain(3)
+    report = verify_chain([replace(entries[max(seq - 1, 0)], seq=seq) for seq in seqs])
+    assert (report.broken_at, report.finding) == (at, "inserted")
+
+
+@given(st.lists(st.dictionaries(st.text(max_size=5), values | st.floats(allow_nan=False, allow_infinity=False))))
+def test_written_field_by_field_an_entry_is_the_canonical_json_of_all(data: list[dict[str, object]]):
+    event = as_stored(Event(kind="a.b", actor='"\n\\', key="ключ", data={"list": data}))
+    fields = {"seq": 3, "at": encode_time(T), "kind": "a.b", "application": "", "environment": "", "site": ""}
+    fields |= {"release": "", "actor": '"\n\\', "run": "", "key": "ключ", "data": event.data}
+    assert encode_entry(3, T, event) == canonical_json(fields)
+
+
+def test_what_no_database_keeps_is_replaced_and_not_lost():
+    event = as_stored(
+        Event(kind="a.b", actor="a\x00b", key="\ud800", data={"a\x00": ["\udfff", {"漢": "\x00"}], "10": 1, "9": 2})
+    )
+    assert (event.actor, event.key) == ("a\ufffdb", "\ufffd")
+    assert event.data == {"a\ufffd": ["\ufffd", {"漢": "\ufffd"}], "10": 1, "9": 2}

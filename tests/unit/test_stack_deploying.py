@@ -22,7 +22,7 @@ def test_our_file_describes_every_flow_and_every_entrypoint_is_there() -> None:
     for spec in file.deployments:
         path, _, function = spec.entrypoint.partition(":")
         assert f"def {function}(" in (ROOT / path).read_text()
-        assert spec.work_pool.name == "slipway"
+        assert spec.work_pool.name == ("slipway" if spec.name == "ci" else "slipway-production")
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from blocks.installation import Installation, Users
+from blocks.installation import Installation, Users, read_secret
 from blocks.postgres_server import packaged_binaries
+from blocks.supervisor import Program
 from deployments.stack import parts
 from deployments.stack.credentials import ensure_credentials
 from deployments.stack.layout import plan_ports
 from deployments.stack.parts import Kit
 from deployments.stack.settings import read_settings
 from deployments.stack.traefik import static_configuration
+from domain.errors import ConfigError
 
 READ_BACK = """
 from prefect.settings import get_current_settings
@@ -86,19 +88,29 @@ def test_the_encryption_key_reaches_prefect_by_the_name_it_reads(kit: Kit) -> No
 
 
 def test_secrets_reach_only_the_parts_that_need_them(kit: Kit) -> None:
-    programs = [parts.postgres(kit), parts.prefect(kit), parts.worker(kit), parts.keeper(kit), parts.door(kit)]
+    programs = [parts.postgres(kit), parts.prefect(kit), *parts.workers(kit), parts.keeper(kit), parts.door(kit)]
     texts = {program.name: " ".join(program.environment.values()) for program in programs}
     knowing = {
         name: sorted(part for part, text in texts.items() if value in text) for name, value in kit.credentials.items()
     }
     assert knowing["postgres_superuser"] == knowing["postgres_slipway"] == knowing["seal_key"] == []
     assert knowing["postgres_prefect"] == knowing["prefect_encryption_key"] == ["prefect"]
-    assert knowing["prefect_auth"] == ["door", "prefect", "worker"]
+    assert knowing["prefect_auth"] == ["door", "prefect", "worker", "worker-production"]
     assert not any(value in " ".join(program.command) for program in programs for value in kit.credentials.values())
 
 
+def test_an_up_by_the_keeper_changes_no_part(kit: Kit) -> None:
+    """Or every supervisor that dies would restart Prefect, workers and door."""
+
+    def programs(kit: Kit) -> list[Program]:
+        return [parts.postgres(kit), parts.prefect(kit), *parts.workers(kit), parts.door(kit), parts.keeper(kit)]
+
+    own = programs(kit)
+    assert programs(dataclasses.replace(kit, environ=parts.keeper(kit).environment)) == own
+
+
 def test_builds_keep_the_listed_variables_and_nothing_else(kit: Kit) -> None:
-    worker = parts.worker(kit).environment
+    worker = parts.general_worker(kit).environment
     assert worker["PIP_INDEX_URL"] == "https://packages.example" and "AWS_KEY" not in worker
     assert "PIP_INDEX_URL" not in parts.prefect(kit).environment
 
@@ -115,8 +127,21 @@ def test_a_start_without_a_shell_builds_as_before_and_an_empty_value_takes_one_a
     assert (kit.installation.state / "build-environment.json").stat().st_mode & 0o077 == 0
 
 
-def test_the_worker_has_no_limit_of_its_own(kit: Kit) -> None:
-    assert not any(word in ("--limit", "-l") for word in parts.worker(kit).command)
+def test_no_worker_has_a_limit_of_its_own(kit: Kit) -> None:
+    for worker in parts.workers(kit):
+        assert not any("limit" in word for word in worker.command)
+
+
+def test_the_general_worker_shares_no_folder_of_prefect_with_production(kit: Kit) -> None:
+    general, production = (worker.environment for worker in parts.workers(kit))
+    for name in ("PREFECT_HOME", "PREFECT_RESULTS_LOCAL_STORAGE_PATH"):
+        assert not Path(general[name]).is_relative_to(production["PREFECT_HOME"])
+
+
+def test_new_code_of_ours_does_not_start_a_worker_anew(kit: Kit) -> None:
+    """A worker that is started anew ends the runs under way."""
+    later = dataclasses.replace(kit, code=kit.code.with_name("another"))
+    assert parts.workers(later) == parts.workers(kit)
 
 
 def test_traefik_calls_nobody_and_counts_per_service(kit: Kit) -> None:
@@ -128,7 +153,7 @@ def test_traefik_calls_nobody_and_counts_per_service(kit: Kit) -> None:
 
 
 def test_every_log_is_rotated(kit: Kit) -> None:
-    for program in (parts.postgres(kit), parts.prefect(kit), parts.worker(kit), parts.keeper(kit)):
+    for program in (parts.postgres(kit), parts.prefect(kit), *parts.workers(kit), parts.keeper(kit)):
         assert 0 < program.log_size_bytes_max <= 50_000_000 and 0 < program.log_backups <= 5
         assert program.log.parent == kit.installation.state / "logs"
 
@@ -136,3 +161,19 @@ def test_every_log_is_rotated(kit: Kit) -> None:
 def test_nothing_of_the_operators_own_prefect_leaks_in(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_API_KEY", "mine")
     assert "PREFECT_API_KEY" in os.environ and "PREFECT_API_KEY" not in parts.flow_environment(kit)
+
+
+def test_each_worker_reads_the_secrets_of_its_role_and_no_other(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    general, production = (worker.environment["SLIPWAY_ROLE"] for worker in parts.workers(kit))
+    monkeypatch.setenv("SLIPWAY_ROLE", general)
+    assert read_secret("postgres_general", state=kit.installation.state) == kit.credentials["postgres_general"]
+    for name in ("postgres_slipway", "postgres_superuser", "seal_key", "settings_key_production"):
+        with pytest.raises(ConfigError, match=r"credentials\.general\.json"):
+            read_secret(name, state=kit.installation.state)
+    monkeypatch.setenv("SLIPWAY_ROLE", production)
+    assert read_secret("seal_key", state=kit.installation.state) == kit.credentials["seal_key"]
+    for name in ("postgres_prefect", "prefect_encryption_key"):
+        with pytest.raises(ConfigError, match=r"credentials\.production\.json"):
+            read_secret(name, state=kit.installation.state)
+    files = list(kit.installation.state.rglob("credentials*.json"))
+    assert len(files) == 3 and all(path.stat().st_mode & 0o077 == 0 for path in files)

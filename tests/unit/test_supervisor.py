@@ -1,10 +1,11 @@
 """Groups of programs under a real supervisor: added, changed, restarted, taken away."""
 
+import json
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import psutil
@@ -12,6 +13,8 @@ import pytest
 
 from blocks.identity import is_root
 from blocks.installation import Users
+from blocks.log_rotation import rotate_logs
+from blocks.processes import Member, stack_members
 from blocks.supervisor import Program, Supervisor
 from domain.errors import ConfigError, TransientError
 
@@ -139,10 +142,143 @@ def test_supervisor_keeps_no_stream_of_its_starter(open_tmp: Path, supervisor: S
     process.wait(timeout=20)
 
 
-def test_a_log_is_rotated_and_stays_bounded(supervisor: Supervisor, open_tmp: Path) -> None:
-    command = ("/bin/sh", "-c", "i=0; while [ $i -lt 400 ]; do echo line-number-$i; i=$((i+1)); done; sleep 1000")
-    supervisor.add_group("work", [_sleeper(open_tmp, command=command, log_size_bytes_max=1500, log_backups=2)])
+def test_a_log_is_rotated_while_it_is_written_and_stays_bounded(supervisor: Supervisor, open_tmp: Path) -> None:
+    script = (
+        "i=0; while [ $i -lt 400 ]; do echo line-number-$i; i=$((i+1)); done; "
+        f"while [ ! -e {open_tmp}/go ]; do sleep 0.1; done; echo afterwards; sleep 1000"
+    )
+    program = _sleeper(open_tmp, command=("/bin/sh", "-c", script), log_size_bytes_max=1500, log_backups=2)
+    supervisor.add_group("work", [program])
     _until(lambda: "line-number-399" in supervisor.tail("work", "sleeper"))
-    logs = sorted(open_tmp.glob("sleeper.log*"))
-    assert "sleeper.log.1" in [path.name for path in logs] and len(logs) <= 3
-    assert sum(path.stat().st_size for path in logs) < 10_000
+    assert rotate_logs(supervisor.folder) == [program.log]
+    assert rotate_logs(supervisor.folder) == []
+    (open_tmp / "go").touch()
+    _until(lambda: program.log.read_text() == "afterwards\n")
+    assert "line-number-399" in supervisor.tail("work", "sleeper")
+    assert sorted(path.name for path in open_tmp.glob("sleeper.log*")) == ["sleeper.log", "sleeper.log.1"]
+    for _ in range(3):
+        program.log.write_text("x" * 2000)
+        rotate_logs(supervisor.folder)
+    assert len(list(open_tmp.glob("sleeper.log*"))) == 3
+
+
+@pytest.fixture
+def successor(supervisor: Supervisor) -> Generator[Callable[[], Supervisor]]:
+    """Kill the supervisor, and start another one in its place; ended with the test."""
+
+    def replace() -> Supervisor:
+        pid = supervisor.pid()
+        os.kill(pid, signal.SIGKILL)
+        _until(lambda: not supervisor.is_up())
+        supervisor.boot()
+        return supervisor
+
+    yield replace
+    for group in supervisor.groups():
+        supervisor.remove_group(group)
+
+
+def test_a_killed_supervisors_program_lives_on_writes_its_log_and_is_adopted(
+    supervisor: Supervisor, open_tmp: Path, users: Users, successor: Callable[[], Supervisor]
+) -> None:
+    script = f"while true; do [ -e {open_tmp}/go ] && echo alive-$(id -u); sleep 0.1; done"
+    program = _sleeper(open_tmp, command=("/bin/sh", "-c", script), user=users.service)
+    supervisor.add_group("work", [program])
+    _until(lambda: _pids(supervisor, "work"))
+    (before,) = _pids(supervisor, "work")
+    successor()
+    assert supervisor.living() == {"work": [before]}
+    assert [(process.state, process.pid) for process in supervisor.processes("work")] == [("STOPPED", before)]
+    supervisor.add_group("work", [program])
+    _until(lambda: _pids(supervisor, "work") == [before])
+    (open_tmp / "go").touch()
+    _until(lambda: "alive-" in program.log.read_text())
+    supervisor.remove_group("work")
+    assert _has_ended(before) and supervisor.living() == {}
+
+
+def test_an_adopted_program_that_ends_is_started_again_and_once(
+    supervisor: Supervisor, open_tmp: Path, successor: Callable[[], Supervisor]
+) -> None:
+    supervisor.add_group("work", [_sleeper(open_tmp)])
+    _until(lambda: _pids(supervisor, "work"))
+    (before,) = _pids(supervisor, "work")
+    for _ in range(2):  # the second supervisor finds a guardian of the first one, too
+        successor()
+        supervisor.start("work")
+        _until(lambda: _pids(supervisor, "work") == [before])
+    os.kill(before, signal.SIGKILL)
+    _until(lambda: _pids(supervisor, "work") not in ([], [before]))
+    _until(lambda: len(_sleepers(open_tmp)) == 1)
+
+
+def test_a_killed_guardian_starts_nothing_twice(
+    supervisor: Supervisor, open_tmp: Path, successor: Callable[[], Supervisor]
+) -> None:
+    supervisor.add_group("work", [_sleeper(open_tmp)])
+    _until(lambda: _pids(supervisor, "work"))
+    (before,) = _pids(supervisor, "work")
+    successor()
+    supervisor.start("work")
+    _until(lambda: len(_guardians(open_tmp)) == 1)
+    (guardian,) = _guardians(open_tmp)
+    guardian.kill()
+    _until(lambda: [one.pid for one in _guardians(open_tmp)] not in ([], [guardian.pid]))
+    _until(lambda: _pids(supervisor, "work") == [before])
+    assert len(_sleepers(open_tmp)) == 1
+
+
+def test_what_runs_with_other_settings_is_ended_not_adopted(
+    supervisor: Supervisor, open_tmp: Path, successor: Callable[[], Supervisor]
+) -> None:
+    supervisor.add_group("work", [_sleeper(open_tmp, environment={"A": "1"})])
+    _until(lambda: _pids(supervisor, "work"))
+    (before,) = _pids(supervisor, "work")
+    successor()
+    supervisor.add_group("work", [_sleeper(open_tmp, environment={"A": "2"})])
+    _until(lambda: _pids(supervisor, "work") not in ([], [before]))
+    assert psutil.Process(_pids(supervisor, "work")[0]).environ()["A"] == "2" and _has_ended(before)
+
+
+def test_an_adopted_group_that_ignores_the_signal_is_killed_with_its_children(
+    supervisor: Supervisor, open_tmp: Path, successor: Callable[[], Supervisor]
+) -> None:
+    command = ("/bin/sh", "-c", "trap '' TERM; sleep 1003 & wait; sleep 1004")
+    program = _sleeper(open_tmp, command=command, stop_limit_s=1, stop_children=True)
+    supervisor.add_group("work", [program])
+    _until(lambda: _pids(supervisor, "work") and psutil.Process(_pids(supervisor, "work")[0]).children())
+    family = [psutil.Process(pid) for pid in _pids(supervisor, "work")]
+    family += family[0].children()
+    successor()
+    supervisor.start("work")
+    _until(lambda: len(_guardians(open_tmp)) == 1)
+    supervisor.remove_group("work")
+    _until(lambda: not any(one.is_running() and one.status() != "zombie" for one in family))
+
+
+def test_a_pid_that_was_given_to_somebody_else_is_nobody_of_ours(supervisor: Supervisor, open_tmp: Path) -> None:
+    supervisor.add_group("work", [_sleeper(open_tmp)])
+    _until(lambda: _pids(supervisor, "work"))
+    record = supervisor.folder / "launch" / "work" / "sleeper.pid"
+    known = json.loads(record.read_text())
+    supervisor.stop("work")
+    with subprocess.Popen(["/bin/sleep", "300"]) as bystander:
+        record.write_text(json.dumps({**known, "pid": bystander.pid}))
+        assert supervisor.living() == {}
+        supervisor.start("work")
+        _until(lambda: _pids(supervisor, "work") not in ([], [bystander.pid]))
+        assert bystander.poll() is None
+        bystander.kill()
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether a process is over; nobody may have buried it yet, where init does not."""
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def _sleepers(open_tmp: Path) -> list[Member]:
+    return [one for one in stack_members(open_tmp) if one.part == "work" and not one.is_guardian]
+
+
+def _guardians(open_tmp: Path) -> list[psutil.Process]:
+    return [one.process for one in stack_members(open_tmp) if one.is_guardian]

@@ -266,6 +266,8 @@ def _page(request: Request, name: str, *, status_code: int = 200, **values: Any)
     settings = _desk(request).settings
     context: Mapping[str, Any] = {
         "release": settings.release[:12] or "development",
+        "desk_title": settings.title,
+        "settings_version": settings.settings_version,
         "commit": settings.commit[:12],
         "path": request.url.path,
         **values,

@@ -15,6 +15,9 @@ class Settings:
     Attributes:
         database_url: a libpq URL; holds a password, so it is kept out of `repr`.
         release, commit: full identifiers of what runs; empty when nobody said.
+        settings_version: the version of the settings with which it was started; empty when nobody said.
+        title: what the desk calls itself on its pages.
+        signing_key: signs what `/version` says; empty where there is none. Kept out of `repr`.
         pool_max: connections that this process may hold.
         wait_s: how long a request waits for one of them before it is answered with 503.
         drain_s: how long the service keeps answering after SIGTERM while `/readyz` already says 503.
@@ -24,6 +27,9 @@ class Settings:
     database_url: str = field(repr=False)
     release: str = ""
     commit: str = ""
+    settings_version: str = ""
+    title: str = "Helpdesk"
+    signing_key: str = field(default="", repr=False)
     pool_max: int = 5
     wait_s: float = 8.0
     drain_s: float = 2.0
@@ -43,6 +49,9 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         database_url=url,
         release=environment.get("SLIPWAY_RELEASE", ""),
         commit=environment.get("SLIPWAY_COMMIT", ""),
+        settings_version=environment.get("SLIPWAY_SETTINGS", ""),
+        title=environment.get("HELPDESK_TITLE", "") or "Helpdesk",
+        signing_key=environment.get("HELPDESK_SIGNING_KEY", ""),
         pool_max=int(_number(environment, "HELPDESK_POOL_MAX", 5)),
         wait_s=_number(environment, "HELPDESK_WAIT_S", 8.0),
         drain_s=_number(environment, "HELPDESK_DRAIN_S", 2.0),

@@ -32,6 +32,9 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("X-Release", os.environ.get("SLIPWAY_RELEASE", ""))
+        self.send_header("X-Settings", os.environ.get("SLIPWAY_SETTINGS", ""))
+        self.send_header("X-Greeting", os.environ.get("GREETING", ""))
+        self.send_header("X-Key-Length", str(len(os.environ.get("TINY_KEY", ""))))
         self.end_headers()
         self.wfile.write(body)
 

@@ -103,6 +103,10 @@ def fresh_database(server_url: str) -> Iterator[str]:
 @pytest.fixture
 def empty_database(server_url: str) -> Iterator[str]:
     with fresh_database(server_url) as url:
+        with psycopg.connect(url) as connection:
+            migrated = connection.execute("SELECT to_regclass('schema_migrations') IS NOT NULL").fetchone()
+        if migrated == (True,):
+            pytest.skip("new databases are migrated already: this run tries this release on the schema of a later one")
         yield url
 
 
@@ -116,7 +120,14 @@ def database(server_url: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def running_desk(database: str) -> Iterator[RunningDesk]:
-    with run_desk(database, SLIPWAY_RELEASE="ab" * 32, SLIPWAY_COMMIT="cd" * 20) as desk:
+    environment = {
+        "SLIPWAY_RELEASE": "ab" * 32,
+        "SLIPWAY_COMMIT": "cd" * 20,
+        "SLIPWAY_SETTINGS": "7",
+        "HELPDESK_TITLE": "Acme support",
+        "HELPDESK_SIGNING_KEY": "a key of the tests",
+    }
+    with run_desk(database, **environment) as desk:
         yield desk
 
 

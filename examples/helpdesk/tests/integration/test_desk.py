@@ -1,3 +1,5 @@
+import hashlib
+import hmac
 import re
 import secrets
 from concurrent.futures import ThreadPoolExecutor
@@ -163,6 +165,13 @@ def test_version_says_release_commit_and_migrations(desk: DeskClient):
     version = desk.get("/version").json
     assert (version["release"], version["commit"]) == ("ab" * 32, "cd" * 20)
     assert version["migrations"][0] == "0001_desk.sql"
+    assert (version["title"], version["settings"]) == ("Acme support", "7")
+    assert version["signature"] == hmac.new(b"a key of the tests", b"ab" * 32, hashlib.sha256).hexdigest()
+
+
+def test_the_title_that_was_set_is_on_every_page(desk: DeskClient):
+    for path in ("/", "/tickets", "/articles"):
+        assert "Acme support" in desk.get(path).text
 
 
 def test_metrics_count_by_route_and_not_by_address(desk: DeskClient):

@@ -19,5 +19,11 @@ def test_release_and_commit_come_from_slipway():
     assert (settings.release, settings.commit) == ("ab" * 32, "cd" * 20)
 
 
-def test_the_password_is_not_printed():
-    assert "hidden" not in repr(read_settings({"DATABASE_URL": URL}))
+def test_no_secret_is_printed():
+    assert "hidden" not in repr(read_settings({"DATABASE_URL": URL, "HELPDESK_SIGNING_KEY": "hidden too"}))
+
+
+def test_without_settings_of_its_own_the_desk_has_its_name_and_signs_nothing():
+    settings = read_settings({"DATABASE_URL": URL})
+    assert (settings.title, settings.signing_key, settings.settings_version) == ("Helpdesk", "", "")
+    assert read_settings({"DATABASE_URL": URL, "HELPDESK_TITLE": "Acme support"}).title == "Acme support"

@@ -1,10 +1,12 @@
 """The stage on which whole flows are tried: an in-memory world with one application."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from blocks.memory_world import MemoryWorld
+from blocks.world import open_world
 from domain.ledger import Event
 from domain.release import Bundle, Manifest
+from domain.revision import release_of, settings_of
 
 APPLICATION = "desk"
 FILE = """
@@ -33,6 +35,14 @@ error_ratio_max = 0.2
 """
 
 
+def approve(release: str, *, run: str, environment: str = "production") -> None:
+    """Let a run bring a release to an environment, as the gate of `cd` does after an answer that counts."""
+    facts = {"application": APPLICATION, "environment": environment, "release": release_of(release)}
+    settings = {"settings": settings_of(release)} if settings_of(release) else {}
+    event = Event("approval.granted", **facts, actor="ann", run=run, data={"decision": "approve", **settings})
+    open_world().ledger.append(replace(event, key=f"approval.granted:{run}:{release}"))
+
+
 @dataclass
 class Stage:
     """A world with an application whose releases are named by one letter."""
@@ -41,7 +51,7 @@ class Stage:
 
     def pin(self, letter: str, *, file: str = FILE) -> str:
         """Pin a release and let every site know its bytes; returns its digest."""
-        manifest = Manifest(application=APPLICATION, commit=letter * 40, bundle=Bundle(letter * 64, 10))
+        manifest = _manifest(letter)
         for site in self.world.sites.values():
             site.target.add(manifest, {"slipway.toml": file})
         data = {"manifest": manifest.as_dict(), "requester": "bob"}
@@ -49,6 +59,10 @@ class Stage:
             Event(kind="release.pinned", application=APPLICATION, release=manifest.digest, data=data)
         )
         return manifest.digest
+
+    def digest(self, letter: str) -> str:
+        """The digest that `pin` gives to a letter."""
+        return _manifest(letter).digest
 
     def kinds(self, **filters: str) -> list[str]:
         return [entry.kind for entry in self.world.ledger.entries(**filters)]
@@ -60,3 +74,7 @@ class Stage:
 
     def running(self, environment: str, site: str) -> set[str]:
         return {instance.release for instance in self.world.target(environment, site).instances(APPLICATION)}
+
+
+def _manifest(letter: str) -> Manifest:
+    return Manifest(application=APPLICATION, commit=letter * 40, bundle=Bundle(letter * 64, 10))

@@ -1,0 +1,40 @@
+"""What collecting says of sources, samples and limits."""
+
+TEXTS: dict[str, tuple[str, str]] = {
+    "usage.outside": (
+        "{resource}: {count} samples lie outside the interval that was asked for and were left out. Is a clock wrong?",
+        "{resource}：{count} 个样本超出所请求的时间段，已忽略。请检查时钟。",
+    ),
+    "usage.negative": (
+        "{resource}: {count} negative samples were left out; a size can't be below 0. Check the source.",
+        "{resource}：{count} 个负值样本已忽略，大小不可能小于 0。请检查数据来源。",
+    ),
+    "usage.duplicates": (
+        "{resource}: {count} times came twice; the later answer counts.",
+        "{resource}：{count} 个时间点重复；以较后的为准。",
+    ),
+    "usage.restarts": (
+        "{resource}: the counter started again {count} times; counting went on from there.",
+        "{resource}：计数器重新开始 {count} 次；已从该处继续计数。",
+    ),
+    "usage.no_limit": (
+        "{resource} has no limit that is known. Set one: slipway capacity limit '{resource}' VALUE.",
+        "{resource} 没有已知的上限。请设置：slipway capacity limit '{resource}' 数值。",
+    ),
+    "usage.above_limit": (
+        "{resource} uses {used:.4g} {unit} of {limit:.4g} ({source}). It is full, or the limit is in another unit.",
+        "{resource} 已用 {used:.4g} {unit}，上限 {limit:.4g}（{source}）。已满，或上限的单位不一致。",
+    ),
+    "usage.source_failed": (
+        "{source} gave nothing: {reason} Its series have a gap; the others are complete.",
+        "{source} 没有返回数据：{reason} 其序列出现缺口；其他序列完整。",
+    ),
+    "usage.half": (
+        "{source} answered {answered} of {asked} questions; the rest is a gap. First failure: {reason}",
+        "{source} 只回答了 {asked} 个查询中的 {answered} 个；其余为缺口。首个失败：{reason}",
+    ),
+    "usage.unit_unknown": (
+        "{source}: series '{series}' has no unit that is known. It was left out.",
+        "{source}：序列“{series}”单位未知，已忽略。",
+    ),
+}

@@ -1,0 +1,78 @@
+"""A real SeaweedFS with the stack's own flags and identities, for every suite that needs an S3 server."""
+
+import json
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+from fixtures_door import free_port
+
+from blocks.bucket import Account, ensure_bucket, ensure_locked_bucket
+from blocks.installation import Installation, Users, write_private
+from blocks.seaweed import Identity, ensure_configuration, server_flags, write_identities
+
+KEPT_DAYS = 400
+
+
+@pytest.fixture(scope="session")
+def s3(open_tmp_root: Path) -> Generator[Installation]:
+    """One with the bucket `releases`, and `anchors` under lock; everything of it is gone afterwards."""
+    state = open_tmp_root / "s3"
+    (state / "data").mkdir(parents=True)
+    names = [f"{part}{kind}" for part in ("s3", "s3-master", "s3-volume", "s3-filer") for kind in ("", "-grpc")]
+    installation = Installation(
+        state=state,
+        sockets=state,
+        ports={name: free_port() for name in names},
+        users=Users(),
+        python=Path(sys.executable),
+        postgres_bin=state,
+    )
+    installation.save()
+    keys = {f"{name}_{kind}_key": secrets.token_hex(16) for name in ALLOWED for kind in ("access", "secret")}
+    write_private(state / "credentials.json", json.dumps(keys))
+    ensure_configuration(state, user=None)
+    write_identities(state / "identities.json", [_identity(keys, name) for name in ALLOWED], user=None)
+    flags = server_flags(
+        data=state / "data", identities=state / "identities.json", ports=installation.ports, sockets=state
+    )
+    with (state / "weed.log").open("wb") as log:
+        weed = subprocess.Popen(
+            [str(Path(sys.executable).parent / "weed"), "server", *flags], stdout=log, stderr=log, cwd=state
+        )
+    try:
+        admin = s3_admin(installation)
+        ensure_bucket(admin, "releases", limit_s=90)
+        ensure_locked_bucket(admin, "anchors", retention_days=KEPT_DAYS)
+        ensure_locked_bucket(admin, "anchors", retention_days=KEPT_DAYS)  # a second `up` changes nothing
+        yield installation
+    finally:
+        weed.kill()
+        weed.wait()
+        shutil.rmtree(state, ignore_errors=True)
+
+
+ALLOWED = {
+    "s3_admin": ("Admin", "Read", "Write", "List", "Tagging"),
+    "s3": ("Read:releases", "Write:releases", "List:releases", "Tagging:releases"),
+    "s3_anchor": ("Write:anchors", "List:anchors"),
+}
+
+
+def _identity(keys: dict[str, str], name: str) -> Identity:
+    return Identity(name, keys[f"{name}_access_key"], keys[f"{name}_secret_key"], ALLOWED[name])
+
+
+def s3_account(installation: Installation, name: str) -> Account:
+    """The account of an identity, by the name of its credentials."""
+    keys = json.loads((installation.state / "credentials.json").read_text())
+    url = f"http://127.0.0.1:{installation.ports['s3']}"
+    return Account(url, keys[f"{name}_access_key"], keys[f"{name}_secret_key"])
+
+
+def s3_admin(installation: Installation) -> Account:
+    return s3_account(installation, "s3_admin")

@@ -51,11 +51,13 @@ kill-matrix: $(DEV) ## Write the page of what was killed where (docs/reference/k
 bench: $(DEV) ## Measure what we claim
 	$(NICE) $(BIN)/python -m benchmarks
 
-COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	--override requirements/overrides.txt
 
 lock: $(DEV) ## Lock the packages anew, with hashes and without addresses; then run all tests
 	$(COMPILE) pyproject.toml -o requirements/runtime.txt
 	$(COMPILE) --extra dev pyproject.toml -c requirements/runtime.txt -o requirements/dev.txt
+	$(COMPILE) requirements/data.in -o requirements/data.txt
 
 # Finds a Python, makes the venv (with or without ensurepip: Debian ships python3 without it), installs the lock.
 $(RUNTIME): requirements/runtime.txt requirements/install.sh

@@ -105,6 +105,9 @@ class PostgresApplications:
         rows = self._session.rows("SELECT url, token FROM desk.forge_access WHERE application = %s", (name,))
         return ForgeAccess(rows[0]["url"], self._open_seal().open(rows[0]["token"])) if rows else None
 
+    def has_forge_access(self, name: str) -> bool:
+        return bool(self._session.rows("SELECT 1 FROM desk.forge_access WHERE application = %s", (name,)))
+
 
 def _read_application(row: dict[str, Any]) -> Application:
     return Application(

@@ -47,4 +47,6 @@ GRANT USAGE ON SCHEMA ledger, desk TO {GENERAL_ROLE};
 GRANT SELECT, INSERT ON ledger.event TO {GENERAL_ROLE};
 -- not the webhook's secret; nothing of approvers, codes, deliveries, leases and settings
 GRANT SELECT (name, forge, repository, url, branch) ON desk.application TO {GENERAL_ROLE};
+-- whether there is a token, not the token
+GRANT SELECT (application) ON desk.forge_access TO {GENERAL_ROLE};
 """

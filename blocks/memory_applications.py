@@ -61,3 +61,6 @@ class MemoryApplications:
 
     def forge_access(self, name: str) -> ForgeAccess | None:
         return self._access.get(name)
+
+    def has_forge_access(self, name: str) -> bool:
+        return name in self._access

@@ -166,6 +166,10 @@ class Applications(Protocol):
         """None where nobody ever gave us any."""
         ...
 
+    def has_forge_access(self, name: str) -> bool:
+        """Whether somebody gave us any; whoever may not read it may ask this."""
+        ...
+
     def webhook_secret(self, name: str) -> str: ...
 
     def webhook_secrets(self, name: str, *, now: datetime) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from starlette.routing import Route
 from blocks.world import World
 from deployments.door.dispatcher import Dispatcher
 from deployments.door.reception import Answer, Reception
+from deployments.door.statuses import StatusSender
 from domain.errors import TransientError
 
 log = logging.getLogger("slipway.door")
@@ -53,11 +54,12 @@ class Door:
     def __init__(self, world: World) -> None:
         self._reception = Reception(world)
         self._dispatcher = Dispatcher(world)
+        self._statuses = StatusSender(world)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="door")
         self._held_bytes = 0
 
     def application(self) -> Starlette:
-        """The ASGI application; its dispatcher lives as long as it."""
+        """The ASGI application; the threads behind it live as long as it."""
         routes = [
             Route("/webhooks/{forge}/{owner}/{repository}", self.deliver, methods=["POST"]),
             Route("/healthz", self.healthz, methods=["GET"]),
@@ -144,11 +146,15 @@ class Door:
 
     @asynccontextmanager
     async def _lifespan(self, application: Starlette) -> AsyncGenerator[None]:
-        thread = threading.Thread(target=self._dispatcher.run, name="dispatcher", daemon=True)
-        thread.start()
+        workers = (self._dispatcher, self._statuses)
+        threads = [threading.Thread(target=worker.run, name=type(worker).__name__, daemon=True) for worker in workers]
+        for thread in threads:
+            thread.start()
         yield
-        self._dispatcher.stop()
-        await asyncio.to_thread(thread.join, 5.0)
+        for worker in workers:
+            worker.stop()
+        for thread in threads:
+            await asyncio.to_thread(thread.join, 5.0)
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 

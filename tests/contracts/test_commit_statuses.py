@@ -14,8 +14,11 @@ from blocks.commit_statuses_http import HttpCommitStatuses
 from blocks.memory_commit_statuses import MemoryCommitStatuses
 from blocks.memory_world import MemoryWorld
 from blocks.world import use_world
-from domain.commit_status import DESCRIPTION_MAX, CommitStatus, status_of_end
+from deployments.door.statuses import StatusSender
+from domain.authority import may_general_write
+from domain.commit_status import ANSWERED_KINDS, DELAYS_S, DESCRIPTION_MAX, CommitStatus, status_of_end
 from domain.errors import ConfigError, TransientError
+from domain.ledger import Event
 from domain.ports import Application, CommitStatuses, ForgeAccess
 from tasks.commit_status import tell_forge
 from tasks.recording import without_engine
@@ -124,32 +127,86 @@ def world(forge: Forge, application: Application) -> Generator[MemoryWorld]:
     use_world(None)
 
 
-def tell(stage: str, state: str = "pending") -> bool:
+@dataclass
+class Hours:
+    """A clock that the test moves."""
+
+    at: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.at
+
+
+def tell(stage: str, state: str = "pending", text: str = "x") -> bool:
     with without_engine():
-        return tell_forge("run-1", "desk", SHA, stage, state, "x")
+        return tell_forge("run-1", "desk", SHA, stage, state, text)
 
 
-def test_a_dead_forge_delays_a_whole_run_by_seconds_and_fails_nothing(world: MemoryWorld, forge: Forge):
+def shown(forge: Forge) -> list[tuple[str, str]]:
+    return [(body["context"], body["state"]) for _, body in forge.sent]
+
+
+def test_what_runs_ask_for_is_sent_once_in_its_order_with_the_link_to_the_run(world: MemoryWorld, forge: Forge):
+    assert all(tell(stage) for stage in ("ci", "test", "production"))
+    sender = StatusSender(world)  # pyright: ignore[reportArgumentType]
+    assert sender.send_wanted() == 3 and sender.send_wanted() == 0
+    assert shown(forge) == [("slipway/ci", "pending"), ("slipway/test", "pending"), ("slipway/production", "pending")]
+    assert forge.sent[0][1]["target_url"] == world.run_records.url("run-1")
+    assert StatusSender(world).send_wanted() == 0, "a door that starts again"  # pyright: ignore[reportArgumentType]
+    kinds = [entry.kind for entry in world.ledger.entries(kinds=ANSWERED_KINDS)]
+    assert kinds == ["ci.status_sent", "cd.status_sent", "cd.status_sent"]
+
+
+def test_a_run_waits_for_no_forge_and_a_dead_one_is_given_up_after_minutes_with_the_reason(
+    world: MemoryWorld, forge: Forge
+):
     forge.slow_s = 30
     begun = time.monotonic()
-    assert [tell(stage) for stage in ("ci", "test", "staging", "production")] == [False] * 4
-    assert time.monotonic() - begun < 6
-    failed = world.ledger.entries(kinds=["ci.status_failed"])
+    assert all(tell(stage) for stage in ("ci", "test", "staging", "production"))
+    assert time.monotonic() - begun < 1
+    world.commit_statuses = away = MemoryCommitStatuses()
+    away.is_away = True
+    hours = Hours()
+    sender = StatusSender(world, monotonic=hours)  # pyright: ignore[reportArgumentType]
+    sender.send_wanted()
+    assert away.asked == 1, "one that did not answer is not asked for the others at once"
+    while hours.at < 1000 + 2 * sum(DELAYS_S):
+        hours.at += 1
+        sender.send_wanted()
+    failed = world.ledger.entries(kinds=["ci.status_failed", "cd.status_failed"])
     assert len(failed) == 4 and "does not answer" in failed[0].data["error"]
+    assert away.asked == 4 * (1 + len(DELAYS_S)) and sender.send_wanted() == 0
 
 
-def test_one_bad_answer_is_made_good_by_the_second_attempt(world: MemoryWorld, forge: Forge):
-    class Once(HttpCommitStatuses):
-        tries = 0
+def test_a_forge_that_comes_back_shows_the_newest_of_each_stage_only(world: MemoryWorld, forge: Forge):
+    forge.code = 503
+    hours = Hours()
+    sender = StatusSender(world, monotonic=hours)  # pyright: ignore[reportArgumentType]
+    tell("ci", "pending")
+    sender.send_wanted()
+    tell("ci", "success", "release abc")
+    tell("test", "pending")
+    hours.at += DELAYS_S[0]
+    forge.code = 201
+    assert sender.send_wanted() == 2
+    assert shown(forge) == [("slipway/ci", "success"), ("slipway/test", "pending")]
 
-        def send(self, application: Application, access: ForgeAccess, commit: str, status: CommitStatus) -> None:
-            self.tries += 1
-            forge.code = 503 if self.tries == 1 else 201
-            super().send(application, access, commit, status)
 
-    world.commit_statuses = Once()  # pyright: ignore[reportAttributeAccessIssue]
-    assert tell("ci", "success")
-    assert [body["state"] for _, body in forge.sent] == ["success"] and forge.asked == 2
+def test_a_refusal_is_written_down_at_once_and_not_asked_again(world: MemoryWorld, forge: Forge):
+    world.applications.set_forge_access("desk", ForgeAccess(forge.url, "wrong"))
+    tell("ci")
+    sender = StatusSender(world)  # pyright: ignore[reportArgumentType]
+    sender.send_wanted()
+    assert sender.send_wanted() == 0 and forge.asked == 1
+    (failed,) = world.ledger.entries(kinds=["ci.status_failed"])
+    assert "forge-token" in failed.data["error"] and "wrong" not in str(failed.data)
+
+
+def test_what_the_worker_of_builds_writes_about_an_environment_counts_for_nothing(world: MemoryWorld, forge: Forge):
+    data = {"stage": "production", "state": "success", "commit": SHA, "description": "live"}
+    world.ledger.append(Event("ci.status_wanted", application="desk", run="run-1", data=data))
+    assert not may_general_write("cd.status_wanted")
+    assert StatusSender(world).send_wanted() == 0 and not forge.sent  # pyright: ignore[reportArgumentType]
 
 
 def test_without_a_token_nothing_is_sent_and_nothing_written(world: MemoryWorld, forge: Forge):

@@ -128,11 +128,12 @@ def test_two_webhook_secrets_are_good_until_the_older_ones_time_is_over(applicat
 
 def test_a_forges_token_is_kept_beside_the_application_and_forgotten_when_told(applications: Applications):
     applications.add(Application("desk", "gitea", "a/b", "file:///x"), webhook_secret="s")
-    assert applications.forge_access("desk") is None
+    assert applications.forge_access("desk") is None and not applications.has_forge_access("desk")
     for token in ("first", "second"):
         applications.set_forge_access("desk", ForgeAccess("https://forge/api/v1", token))
     applications.add(Application("desk", "gitea", "a/b", "file:///y"), webhook_secret="s")
     assert applications.forge_access("desk") == ForgeAccess("https://forge/api/v1", "second")
+    assert applications.has_forge_access("desk")
     applications.set_forge_access("desk", None)
     assert applications.forge_access("desk") is None
     with pytest.raises(ConfigError, match="No application named"):

@@ -14,7 +14,7 @@ from blocks.postgres_session import GENERAL_ROLE, LEDGER_ROLE, PostgresSession
 from domain.authority import GENERAL_NOUNS
 from domain.errors import InvariantError
 from domain.ledger import Event, verify_chain
-from domain.ports import Application
+from domain.ports import Application, ForgeAccess
 
 DECIDING = ("approval.granted", "rollback.authorised", "rollout.completed", "digest.unblocked", "proof.given")
 
@@ -83,6 +83,7 @@ def test_the_general_worker_cannot_take_the_key_of_an_entry_that_others_will_wri
         "INSERT INTO desk.used_code (approver, time_step) VALUES ('ann', 1)",
         "DELETE FROM desk.used_code",
         "SELECT webhook_secret FROM desk.application",
+        "SELECT token FROM desk.forge_access",
         "UPDATE desk.application SET url = 'file:///evil'",
         "SELECT * FROM desk.delivery",
         "INSERT INTO desk.lease VALUES ('rollout:desk:production', 'me', now() + interval '1 day')",
@@ -117,3 +118,20 @@ def test_the_general_worker_reads_an_application_without_its_webhook_secret(
     seal = Seal(Fernet.generate_key().decode())
     PostgresApplications(sessions[LEDGER_ROLE], seal).add(desk, webhook_secret="s")
     assert PostgresApplications(sessions[GENERAL_ROLE], _no_seal).get("desk") == desk  # pyright: ignore[reportArgumentType]
+
+
+def test_the_general_worker_knows_whether_there_is_a_forges_token_and_never_which(
+    sessions: dict[str, PostgresSession],
+) -> None:
+    from cryptography.fernet import Fernet
+
+    from blocks.seal import Seal
+
+    own = PostgresApplications(sessions[LEDGER_ROLE], Seal(Fernet.generate_key().decode()))
+    own.add(Application("told", "gitea", "team/told", "file:///y", "main"), webhook_secret="s")
+    general = PostgresApplications(sessions[GENERAL_ROLE], _no_seal)  # pyright: ignore[reportArgumentType]
+    assert not general.has_forge_access("told")
+    own.set_forge_access("told", ForgeAccess("https://forge", "t"))
+    assert general.has_forge_access("told")
+    with pytest.raises(InvariantError, match="PostgreSQL refused"):
+        general.forge_access("told")

@@ -18,6 +18,7 @@ _READS = {
     *("entries", "held", "get", "find", "list", "webhook_secret", "commits", "commit_time", "head", "read_file"),
     *("verify", "instances", "log_tail", "now", "sleep", "routes", "entry", "read", "url", "probe", "crashed", "late"),
     *("unfinished", "exists", "is_available", "progress", "waiting", "marks", "guarded", "unsettled", "is_ancestor"),
+    *("forge_access", "has_forge_access"),
 }
 
 

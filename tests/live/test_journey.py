@@ -6,10 +6,12 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from journey import NAME, PUSHER, Journey, Visitors
+from forge_api import ForgeApi
+from journey import NAME, PUSHER, Journey, Visitors, until
 from running_stack import RunningStack
 
 from domain.ledger import verify_chain
+from domain.ports import ForgeAccess
 from domain.release import short
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
@@ -22,6 +24,12 @@ def journey(stack: RunningStack) -> Generator[Journey]:
     yield journey
     journey.world.close()
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def forge() -> Generator[ForgeApi]:
+    with ForgeApi().serving() as forge:
+        yield forge
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +86,10 @@ def test_the_same_delivery_twice_starts_one_run(journey: Journey, first: str) ->
     assert journey.is_wholly_on(first)
 
 
-def test_a_good_release_takes_all_traffic_and_no_request_is_lost(journey: Journey, first: str) -> None:
+def test_a_good_release_takes_all_traffic_no_request_is_lost_and_the_forge_shows_each_stage(
+    journey: Journey, first: str, forge: ForgeApi
+) -> None:
+    journey.world.applications.set_forge_access(NAME, ForgeAccess(forge.url, forge.token))
     release = journey.deliver("good")
     port = journey.stack.installation.ports["entry-production-alpha"]
     with Visitors(port).visiting() as visitors:
@@ -88,6 +99,12 @@ def test_a_good_release_takes_all_traffic_and_no_request_is_lost(journey: Journe
     assert visitors.failed_outside("") == {}
     assert visitors.answers[release, 200] > 50 and visitors.answers[first, 200] > 50
     assert journey.is_wholly_on(release)
+    until(lambda: ("slipway/production", "success") in forge.shown, limit_s=20, what="the forge's last status")
+    assert forge.newest == dict.fromkeys(
+        ("slipway/ci", "slipway/test", "slipway/staging", "slipway/production"), "success"
+    )
+    assert ("slipway/ci", "pending") in forge.shown and ("slipway/production", "pending") in forge.shown
+    journey.world.applications.set_forge_access(NAME, None)
     assert {entry.data["verdict"] for entry in journey.entries("verdict.given", run=run)} == {"PASS"}
 
 

@@ -21,8 +21,9 @@ from domain.rollout import (
     previous_release,
     refuse_blocked,
 )
+from domain.schema import APPLYING_KINDS
 
-FACT_KINDS = (*OPENING_KINDS, *CLOSING_KINDS, *BLOCKING_KINDS)
+FACT_KINDS = (*OPENING_KINDS, *CLOSING_KINDS, *BLOCKING_KINDS, *APPLYING_KINDS)
 """What the ledger's local copy holds: enough to know what was live, what is open, and what may not come back."""
 
 _ENDINGS = ("rollback.completed", "rollback.failed")

@@ -17,6 +17,7 @@ from domain.ledger import encode_time
 from domain.release import short
 from domain.rollout import OpenRollout
 from flows.restoring import restore_release
+from flows.schema import refuse_unreadable
 from tasks.approval import authorise, read_settled
 from tasks.break_glass import list_journals, take_over_journal
 from tasks.incident import block_digest, open_incident
@@ -66,6 +67,7 @@ def go_back(
         if release:
             find_manifest(application, release)  # what is not on this machine can't be gone back to now
         way = _choose(application, environment, release)
+        refuse_unreadable(application, environment, way.to)
         at = encode_time(world.clock.now())
         world.break_glass.mark(Mark(application, environment, run, administrator, reason[:500], at))
         with _alone(application, environment):

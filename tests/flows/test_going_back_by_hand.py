@@ -12,6 +12,7 @@ from blocks.memory_target import MemoryTarget
 from domain.errors import RefusedError, TransientError
 from domain.ledger import Entry, Event, verify_chain
 from domain.rollout import SETTLING_KINDS, live_release
+from domain.schema import Declaration, describe_migration
 from flows.break_glass import Returned, go_back, settle_journals
 from flows.reconcile import reconcile
 from flows.rollout_canary import rollout_canary
@@ -145,8 +146,12 @@ def test_a_rollout_under_way_stops_at_its_next_effect_and_is_closed_with_the_rea
     (closed,) = stage.world.ledger.entries(kinds=["rollout.rolled_back"])
     assert (closed.event.run, closed.data["to"]) == ("run-b", old)
     assert "break-glass rollback by ann" in closed.data["cause"]
-    with pytest.raises(Exception, match="must not go on"):
-        canary(new, live=old, run="run-b", first_step=2, attempt=2)
+    assert canary(new, live=old, run="run-b", first_step=2, attempt=2)["outcome"] == "rolled_back", "it is closed"
+    with (
+        pytest.raises(RefusedError, match="must not go on"),
+        stage.world.break_glass.guarded(APPLICATION, "production", run="run-b"),
+    ):
+        pytest.fail("refused before the effect")
     assert reconcile()["rollouts"] == 0, "nothing is left to settle"
     assert stage.serving("production", "alpha") == {old: 100} and stage.world.leases.held() == []
 
@@ -219,6 +224,17 @@ def test_it_is_refused_as_the_usual_rollback_is(night: Night, change: dict[str, 
         night.go_back(**change)
     assert night.stage.serving("production", "alpha") == {new: 100}
     assert night.stage.world.break_glass.marks() == []
+
+
+def test_a_release_that_cannot_read_what_was_migrated_since_is_refused_and_nothing_is_changed(night: Night):
+    stage = night.stage
+    _, new = released(stage)
+    declared = describe_migration(Declaration(False, ""), own=["0001_drop_subject"], live=[])
+    facts = {"result": "applied", "migrations": ["0001_drop_subject"], **declared}
+    stage.world.ledger.append(Event("migration.ended", APPLICATION, "production", release=new, data=facts))
+    with pytest.raises(RefusedError, match=r"can't come back: .*0001_drop_subject"):
+        night.go_back()
+    assert stage.serving("production", "alpha") == {new: 100} and stage.world.break_glass.marks() == []
 
 
 def test_the_usual_rollback_works_again_afterwards(night: Night):

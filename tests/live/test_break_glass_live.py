@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from journey import NAME, Journey, Visitors, until
-from long_tests import asked_for
 from running_stack import RunningStack
 
 from blocks.target_local import LocalTarget
@@ -15,7 +14,7 @@ from domain.ledger import verify_chain
 from domain.release import short
 from domain.rollout import SETTLING_KINDS, live_release
 
-pytestmark = [pytest.mark.live, asked_for, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,9 @@ import httpx
 import psutil
 import psycopg
 import pytest
-from long_tests import asked_for
 from running_stack import ROOT, RunningStack
 
-pytestmark = [pytest.mark.live, asked_for, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.live, pytest.mark.timeout(400)]
 
 
 @pytest.fixture(scope="module")

@@ -12,12 +12,11 @@ from typing import Any
 
 import psycopg
 import pytest
-from long_tests import asked_for
 from running_stack import RunningStack
 
 from blocks.installation import read_secret
 
-pytestmark = [pytest.mark.live, asked_for, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 
 ZOMBIES = "slipway: a silent run is crashed"
 

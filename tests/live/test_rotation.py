@@ -14,7 +14,6 @@ import psycopg
 import pytest
 from botocore.exceptions import ClientError
 from journey import NAME, Journey, until
-from long_tests import asked_for
 from running_stack import RunningStack
 
 from blocks.bucket import Account, ensure_bucket
@@ -22,7 +21,7 @@ from blocks.seal import Seal
 from deployments.rotation.rotate import ROTATIONS
 from domain.errors import ConfigError, TransientError
 
-pytestmark = [pytest.mark.live, asked_for, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

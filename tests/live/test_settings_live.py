@@ -11,13 +11,12 @@ import httpx
 import psutil
 import pytest
 from journey import NAME, Journey, Visitors, until
-from long_tests import asked_for
 from running_stack import RunningStack
 
 from blocks.target_local import LocalTarget
 from domain.revision import name_revision
 
-pytestmark = [pytest.mark.live, asked_for, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 SECRET = "correct-horse-battery-staple-of-the-tests"
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from long_tests import asked_for
 from running_stack import RunningStack, copy_home, stack_environ
 
 from blocks.identity import missing_users, remove_user
@@ -17,7 +16,7 @@ from blocks.processes import stack_members
 from deployments.stack.removal import find_units
 from domain.canonical import canonical_json, sha256_hex
 
-pytestmark = [pytest.mark.live, asked_for, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 
 
 def _mentions(state: Path) -> list[str]:

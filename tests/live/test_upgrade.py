@@ -24,13 +24,12 @@ import httpx
 import psycopg
 import pyotp
 import pytest
-from long_tests import asked_for
 from running_stack import ROOT, RunningStack, copy_home, stack_environ
 
 from blocks.installation import read_secret
 from blocks.schema_version import KNOWN
 
-pytestmark = [pytest.mark.live, asked_for, pytest.mark.long, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.live, pytest.mark.long, pytest.mark.timeout(900)]
 
 PREVIOUS = "75747fd0"
 TINY = Path(__file__).parent / "tiny"

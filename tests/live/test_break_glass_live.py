@@ -102,7 +102,8 @@ def test_a_rollout_under_way_stops_and_is_closed_when_prefect_alone_is_away(
 def test_instances_that_are_gone_are_started_as_they_were_without_a_database(
     journey: Journey, releases: tuple[str, str]
 ) -> None:
-    old, _ = releases
+    old = live(journey)
+    assert old in releases
     fourth = journey.deliver("glass d")
     with Visitors(journey.stack.installation.ports["entry-production-alpha"]).visiting():
         assert journey.wait_end(journey.approve(fourth))["type"] == "COMPLETED"

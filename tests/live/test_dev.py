@@ -71,7 +71,7 @@ def test_the_application_answers_with_its_database_follows_its_files_and_leaves_
     _wait_page(stack, dev, says="Helpdesk", log=log)
     assert "migrated" in log.read_text()
     page = checkout / "helpdesk" / "templates" / "base.html"
-    page.write_text(page.read_text().replace("Helpdesk", "Deskhelp"))
+    page.write_text(page.read_text().replace("{{ desk_title }}", "Deskhelp"))
     _wait_page(stack, dev, says="Deskhelp", log=log)
     dev.send_signal(signal.SIGINT)
     assert dev.wait(timeout=60) == 0, log.read_text()

@@ -34,7 +34,8 @@ def zombie_automation() -> AutomationCore:
         name="slipway: a silent run is crashed",
         description=f"No heartbeat for {SILENCE_S} s, and no end either: the process is dead.",
         trigger=EventTrigger(
-            after={"prefect.flow-run.heartbeat"},
+            # a process can die between its first line and its first heartbeat
+            after={"prefect.flow-run.heartbeat", "prefect.flow-run.Running"},
             expect={"prefect.flow-run.heartbeat", *states},
             match={"prefect.resource.id": ["prefect.flow-run.*"]},  # pyright: ignore[reportArgumentType]
             for_each={"prefect.resource.id"},

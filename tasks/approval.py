@@ -101,7 +101,7 @@ def look_at_request(run: str, application: str, environment: str, release: str) 
     known = set(live_manifest.migrations) if live_manifest else set[str]()
     files = [_configuration(application, digest) if digest else None for digest in (live, release)]
     settings = _settings_shown(application, environment, release)
-    requester, names = _requesters(application, release, base, commits)
+    requester, names = _requesters(application, release, live, base, commits)
     return Shown(
         application=application,
         environment=environment,
@@ -126,9 +126,14 @@ def look_at_request(run: str, application: str, environment: str, release: str) 
 
 
 def _isolation_shown(application: str, release: str) -> str:
-    """What could not be isolated when the release was built; empty where all was, or nobody had asked yet."""
+    """What could not be isolated when the release was built, or that nobody looked; empty where all was."""
     known = _find_pinned(application, release).data.get("isolation")
-    return explain_isolation(read_isolation(known), language=open_world().language) if known else ""
+    language = open_world().language
+    return (
+        explain_isolation(read_isolation(known), language=language)
+        if known
+        else say("isolation.unknown", language=language)
+    )
 
 
 def _find_pinned(application: str, release: str) -> Entry:
@@ -187,7 +192,7 @@ def _pushes(application: str) -> list[Entry]:
 
 
 def _requesters(
-    application: str, release: str, base: str | None, commits: Sequence[Commit]
+    application: str, release: str, live: str, base: str | None, commits: Sequence[Commit]
 ) -> tuple[str, frozenset[str]]:
     """Say who asked for a release, and every name of all who count as requesters.
 
@@ -199,7 +204,9 @@ def _requesters(
     head = str(pinned.data["manifest"]["commit"])
     claimed = [str(pinned.data.get(key) or "") for key in ("requester", "requester_email")]
     pushes = _pushes(application)
-    if base == head:  # the same code with other settings: nobody asks for what is live already
+    # The same bytes with other settings: nobody asks for what is live already. The same commit built once more may have
+    # become something else, by the hand of whoever wrote its build step.
+    if release_of(live) == release_of(release):
         return last_pusher(pushes, head) or claimed[0], frozenset()
     # more commits than we list: then everybody who ever pushed counts
     listed = {head, *(commit.sha for commit in commits)} if len(commits) < COMMITS_MAX else None

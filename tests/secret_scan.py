@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -139,15 +140,16 @@ def read_secrets(installation: Installation) -> list[Secret]:
 
 def _sealed_secrets(installation: Installation, world: EmbeddedWorld) -> Generator[Secret]:
     for application in world.applications.list():
-        yield Secret(
-            f"webhook secret of {application.name}", world.applications.webhook_secret(application.name).encode()
-        )
+        for secret in world.applications.webhook_secrets(application.name, now=datetime.now(UTC)):
+            yield Secret(f"webhook secret of {application.name}", secret.encode())
+        if access := world.applications.forge_access(application.name):
+            yield Secret(f"forge token of {application.name}", access.token.encode())
         for environment in world.environments():
-            settings = world.settings.latest(application.name, environment.name)
-            values = world.settings.values(application.name, environment.name, settings.version)
-            for name in settings.secrets:
-                owner = f"{application.name}_{environment.name}"
-                yield Secret(f"{name} of {owner}", values[name].encode(), owner)
+            owner = f"{application.name}_{environment.name}"
+            for version in world.settings.history(application.name, environment.name):
+                values = world.settings.values(application.name, environment.name, version.version)
+                for name in version.secrets:
+                    yield Secret(f"{name} of {owner}", values[name].encode(), owner)
     seal = Seal(read_secret(SEAL_SECRET, state=installation.state))
     with psycopg.connect(_superuser_url(installation, "slipway_ledger")) as connection:
         for name, sealed in connection.execute("SELECT name, seed FROM desk.approver").fetchall():
@@ -222,12 +224,16 @@ def scan_api(scanner: Scanner, installation: Installation) -> set[Found]:
     with httpx.Client(base_url=installation.prefect_api_url, auth=(user, password), trust_env=False, timeout=60) as api:
         for path, body in questions.items():
             seen: set[bytes] = set()
+            following = ""
             for offset in range(0, 100_000, 200):
                 page = {} if path.startswith("/events") else {"limit": 200, "offset": offset}
-                answer = api.post(path, json={**body, **page})
+                answer = api.get(following) if following else api.post(path, json={**body, **page})
                 assert answer.status_code == 200, f"{path}: {answer.text[:200]}"
                 found |= scanner.find(answer.content, f"Prefect's API, {path}")
                 rows = answer.json()
+                following = str((rows.get("next_page") if isinstance(rows, dict) else "") or "")
+                if following:
+                    continue
                 if not isinstance(rows, list) or len(rows) < 200 or answer.content in seen:
                     break
                 seen.add(answer.content)

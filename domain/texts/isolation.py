@@ -5,6 +5,10 @@ TEXTS: dict[str, tuple[str, str]] = {
         "This machine can't isolate other people's code fully. Missing: {kinds}. {reason}",
         "本机无法完全隔离他人代码，缺少：{kinds}。{reason}",
     ),
+    "isolation.unknown": (
+        "How far this build was isolated is unknown: it was made before that was looked at.",
+        "此构建的隔离程度未知：构建时尚未检查。",
+    ),
     "isolation.user": ("a user of its own", "独立用户"),
     "isolation.filesystem": ("a file system of its own", "独立文件系统"),
     "isolation.processes": ("a process table of its own", "独立进程表"),

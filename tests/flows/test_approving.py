@@ -289,6 +289,16 @@ def test_a_change_of_settings_alone_is_asked_for_by_who_made_it_not_by_who_wrote
     assert gate.answer("carl")["outcome"] == "approve"
 
 
+def test_another_build_of_the_live_commit_is_asked_for_by_who_pushed_and_wrote_it(gate: Gate):
+    event = Event("rollout.completed", APPLICATION, "production", release=gate.release, run="run-y")
+    gate.stage.world.ledger.append(event)
+    live, gate.release = gate.release, gate.pin_new(migrations=("0001_other_bytes",))
+    assert live != gate.release
+    for name in ("bob", "carl"):
+        gate.enrol(name)
+        assert gate.answer(name)["outcome"] == "refused" and gate.last_refusal() == "self"
+
+
 def test_without_a_change_the_answer_counts(gate: Gate):
     gate.enrol("ann", logins=("ann@example.org",))
     assert gate.answer("ann", shown=gate.show())["outcome"] == "approve"

@@ -157,3 +157,5 @@ def test_a_webhook_secret_has_two_values_until_the_forge_has_the_new_one(
 def test_every_rotation_is_documented() -> None:
     page = (Path(__file__).parents[2] / "docs" / "how-to" / "rotate-credentials.md").read_text()
     assert [word for word in ROTATIONS if f"`{word}`" not in page] == []
+    others = ("webhook secret", "forge's token", "TOTP seed", "an application's database")
+    assert [word for word in others if f"| {word} |" not in page] == []

@@ -15,6 +15,8 @@ from journey import NAME, Journey, Visitors
 from running_stack import RunningStack
 from secret_scan import read_secrets, scan_installation
 
+from domain.ports import ForgeAccess
+
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 
 
@@ -23,7 +25,10 @@ def travelled(stack: RunningStack) -> Generator[RunningStack]:
     """A stack with at least one release that is live in production, with a secret of its own, and a head anchored."""
     folder = Path(tempfile.mkdtemp(prefix="slipway-secrets-"))
     journey = Journey(stack, folder)
-    journey.world.settings.change(NAME, "production", actor="tests", secrets={"API_TOKEN": "a-token-of-the-tests-1"})
+    for value in ("a-token-of-the-tests-0", "a-token-of-the-tests-1"):
+        journey.world.settings.change(NAME, "production", actor="tests", secrets={"API_TOKEN": value})
+    # nobody listens there: what is tried, and given up, leaves its traces too
+    journey.world.applications.set_forge_access(NAME, ForgeAccess("http://127.0.0.1:9", "a-forge-token-of-the-tests"))
     release = journey.deliver(f"secrets {time.time()}")
     run, _ = journey.wait_gate(release)
     with Visitors(stack.installation.ports["entry-production-alpha"]).visiting():
@@ -45,6 +50,7 @@ def test_the_release_was_anchored_and_the_ledger_agrees(travelled: RunningStack)
 def test_no_secret_is_anywhere_after_a_whole_journey(travelled: RunningStack) -> None:
     names = {secret.name for secret in read_secrets(travelled.installation)}
     assert {"seal_key", "s3_anchor_secret_key", "seed of ann", "raw seed of ann", f"webhook secret of {NAME}"} <= names
+    assert f"forge token of {NAME}" in names
     assert {f"database-{NAME}_production", f"API_TOKEN of {NAME}_production"} <= names
     found = scan_installation(travelled.installation)
     assert not found, "\n".join(map(str, found))

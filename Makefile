@@ -52,7 +52,7 @@ bench: $(DEV) ## Measure what we claim
 	$(NICE) $(BIN)/python -m benchmarks
 
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-	--override requirements/overrides.txt
+	--override requirements/overrides.in
 
 lock: $(DEV) ## Lock the packages anew, with hashes and without addresses; then run all tests
 	$(COMPILE) pyproject.toml -o requirements/runtime.txt

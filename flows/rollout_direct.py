@@ -6,6 +6,7 @@ The subflow of `cd` for development, test and staging. What fails leaves, or bri
 from prefect import flow
 
 from blocks.world import open_world
+from flows.resizing import settle_scales
 from flows.restoring import restore_release
 from flows.starting import bring_up_site, check_entry, clear_site, prepare_sites
 from tasks.approval import read_live, record_proof
@@ -27,6 +28,7 @@ def rollout_direct(run: str, application: str, environment: str, release: str, w
         if closed.outcome:
             return {"outcome": closed.outcome, "cause": closed.cause}
         live = read_live(application, environment)
+        settle_scales(run, application, environment)
         record_rollout(run, application, environment, release, "rollout.begun", {"previous": live})
         problem = prepare_sites(run, application, environment, release)
         for site in place.sites:

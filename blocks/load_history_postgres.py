@@ -28,15 +28,14 @@ class PostgresLoadHistory:
 
     def keep(self, application: str, environment: str, look: Look) -> None:
         place = (application, environment)
-        self._session.rows(
-            "DELETE FROM desk.load_look WHERE application = %s AND environment = %s "
-            "AND (at = %s OR at < %s - interval '3 days') RETURNING at",
-            (*place, look.at, look.at),
-        )
-        self._session.rows(
-            "INSERT INTO desk.load_look VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING at",
-            (*place, look.at, look.load, look.instances, look.wanted, look.decided, look.detail[:500]),
-        )
+        values = (look.at, look.load, look.instances, look.wanted, look.decided, look.detail[:500])
+        with self._session.transaction() as connection:
+            connection.execute(
+                "DELETE FROM desk.load_look WHERE application = %s AND environment = %s "
+                "AND (at = %s OR at < %s - interval '3 days')",
+                (*place, look.at, look.at),
+            )
+            connection.execute("INSERT INTO desk.load_look VALUES (%s, %s, %s, %s, %s, %s, %s, %s)", (*place, *values))
 
     def looks(self, application: str, environment: str, *, since: datetime) -> list[Look]:
         rows = self._session.rows(

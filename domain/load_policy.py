@@ -164,8 +164,8 @@ def wanted_instances(policy: LoadPolicy, *, load: float, instances: int) -> int:
     from domain.advice import follow_load
 
     ratio = load / (instances * policy.capacity)
-    bounds = {"least": policy.least, "most": policy.most}
-    return follow_load(instances, used_ratio=ratio, target_ratio=policy.target_ratio, **bounds)
+    least, most = policy.least, policy.most
+    return follow_load(instances, used_ratio=ratio, target_ratio=policy.target_ratio, least=least, most=most)
 
 
 @dataclass(frozen=True, slots=True)

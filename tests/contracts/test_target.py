@@ -201,6 +201,10 @@ def test_with_other_limits_every_instance_comes_anew_beside_the_old_ones_and_the
     assert bench.target.instances("tiny") == []
 
 
+def test_what_runs_nowhere_used_no_processor(bench: Bench) -> None:
+    assert bench.target.cpu_seconds("tiny", "f" * 64) == 0.0
+
+
 def test_a_release_that_runs_nowhere_is_resized_to_what_is_wanted(bench: Bench) -> None:
     manifest = bench.release(FILES)
     bench.target.prepare(manifest)
@@ -415,6 +419,15 @@ def test_limits_hold_the_whole_instance_and_come_back_with_it(target_site: Targe
         await_answers(target_site.target().instances("tiny"))
     assert wanted.differ_from(target_site.target().instances("tiny")[0].limits) == ""
     target_site.target().stop("tiny", manifest.digest)
+
+
+def test_what_instances_use_of_the_processor_is_counted_with_all_that_they_started(target_site: TargetSite) -> None:
+    manifest = _running(target_site)
+    used = target_site.target().cpu_seconds("tiny", manifest.digest)
+    assert 0 < used < 60
+    for _ in range(50):
+        ask(target_site.target().instances("tiny")[0])
+    assert target_site.target().cpu_seconds("tiny", manifest.digest) > used
 
 
 def test_a_group_of_an_earlier_version_is_read_kept_and_leaves_as_a_whole(target_site: TargetSite) -> None:

@@ -27,7 +27,9 @@ def test_killed_anywhere_and_started_again_the_size_is_the_wanted_one(
     engine: PlainEngine, change: dict[str, Any]
 ) -> None:
     broken: dict[str, list[str]] = {}
-    for name, is_done, scaler in deaths(engine, **change):
+    found = list(deaths(engine, **change))
+    assert {name for name, _, _ in found} >= {"entry scale.granted production", "entry scale.completed production"}
+    for name, is_done, scaler in found:
         scaler.run.count = 2
         scaler.theatre.world.clock.sleep(60)  # the lease of who died is over
         ended = scaler.drive(scaler.run)

@@ -74,9 +74,8 @@ def _words(path: Path) -> set[str]:
     return set(path.read_text().split())
 
 
-def plan_holds(limits: Limits, *, state: Path, unit: str) -> dict[str, Any]:
+def plan_holds(limits: Limits, *, groups: Groups | None, unit: str) -> dict[str, Any]:
     """Say what `launch.py` puts on an instance; empty where it has no limit."""
-    groups = find_groups(state)
     if limits == Limits():
         return {}
     if groups is not None:
@@ -118,9 +117,8 @@ def _written(groups: Groups, unit: str, limits: Limits) -> Iterator[tuple[Path, 
             yield folder / unit, {**files, _PROCS: ""}
 
 
-def limits_in_force(pid: int, *, state: Path, unit: str) -> tuple[Limits, tuple[str, ...]]:
+def limits_in_force(pid: int, *, groups: Groups | None, unit: str) -> tuple[Limits, tuple[str, ...]]:
     """Read which limits hold a process, and which of them this machine can't put on an instance as a whole."""
-    groups = find_groups(state)
     if groups is not None:
         memory = _memory_of(groups, unit) if _holds(groups.memory / unit, pid) else None
         cpu = _cpu_of(groups, unit) if _holds(groups.cpu / unit, pid) else None
@@ -167,9 +165,8 @@ def _niceness(pid: int) -> int:
     return 0
 
 
-def forget_groups(unit: str, *, state: Path) -> None:
+def forget_groups(unit: str, *, groups: Groups | None) -> None:
     """Take the control groups of an ended instance away; one that still holds something stays for the next time."""
-    groups = find_groups(state)
     for folder in groups.folders(unit) if groups else ():
         with suppress(OSError):
             folder.rmdir()

@@ -25,7 +25,7 @@ from blocks.isolation import BUBBLEWRAP, Holder, holder
 from blocks.kept_specs import KeptSpecs
 from blocks.local_releases import VENV, LocalReleases
 from blocks.processes import cpu_seconds_of
-from blocks.resource_limits import forget_groups, limits_in_force, plan_holds
+from blocks.resource_limits import Groups, find_groups, forget_groups, limits_in_force, plan_holds
 from blocks.supervisor import Process, Program, Supervisor, tail_file
 from blocks.verified import hash_file
 from blocks.world import open_world
@@ -268,6 +268,10 @@ class LocalTarget(InstalledBlock):
         return Supervisor.of(self.installation)
 
     @property
+    def _groups(self) -> Groups | None:
+        return find_groups(self.installation.state)
+
+    @property
     def _logs(self) -> Path:
         return self.installation.state / "logs" / "instances"
 
@@ -305,13 +309,13 @@ class LocalTarget(InstalledBlock):
     def _end(self, name: str, units: Sequence[str], *, limit_s: float) -> None:
         self._supervisor.remove_groups(units, limit_s=limit_s)
         for unit in units:
-            forget_groups(unit, state=self.installation.state)
+            forget_groups(unit, groups=self._groups)
 
     def _instance(self, group: InstanceGroup, index: int, process: Process | None) -> Instance:
         limits, weaker = Limits(), tuple[str, ...]()
         if process and process.pid:
             unit = unit_name(group.name, index)
-            limits, weaker = limits_in_force(process.pid, state=self.installation.state, unit=unit)
+            limits, weaker = limits_in_force(process.pid, groups=self._groups, unit=unit)
         return Instance(
             application=group.application,
             release=group.release,
@@ -352,7 +356,7 @@ class LocalTarget(InstalledBlock):
                 stop_children=True,
                 log_size_bytes_max=self.log_size_bytes_max,
                 log_backups=2,
-                holds=plan_holds(spec.limits, state=self.installation.state, unit=unit),
+                holds=plan_holds(spec.limits, groups=self._groups, unit=unit),
             )
 
         return [(unit_name(group.name, index), program(index, port)) for index, port in group.places.items()]

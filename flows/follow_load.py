@@ -16,15 +16,18 @@ from tasks.lease import environment_lease, held_lease
 from tasks.load import (
     SHOWN_HOURS,
     Measured,
-    find_hindrance,
     keep_look,
     list_policies,
     measure_loads,
     publish_load,
     read_changed_at,
     read_looks,
+    try_lease,
 )
-from tasks.scaling import read_settled_size
+from tasks.scaling import read_closed_scale, read_settled_size
+
+SHOWN_EVERY_MIN = 5
+"""How often what people see is made anew while nothing happens."""
 
 
 @flow(name="follow_load", persist_result=True)
@@ -36,7 +39,8 @@ def follow_load() -> dict[str, int]:
     looks = [_follow(run, policy, one) for policy, one in zip(policies, measured, strict=True)]
     for policy, look in zip(policies, looks, strict=True):
         keep_look(run, policy.application, policy.environment, look)
-        publish_load(run, policy)
+        if look.decided != "steady" or look.at.minute % SHOWN_EVERY_MIN == 0:
+            publish_load(run, policy)
     return {"policies": len(looks), "changed": sum(look.decided in ("out", "in", "bounds") for look in looks)}
 
 
@@ -57,7 +61,9 @@ def _follow(run: str, policy: LoadPolicy, seen: Measured) -> Look:
     )
     if decision.instances == seen.instances:
         return replace(look, decided=decision.word, detail=decision.detail)
-    if hindrance := find_hindrance(run, *place):
+    if read_closed_scale(run, *place)[0]:
+        return replace(look, decided="busy", detail="this run has changed the size already")
+    if hindrance := try_lease(run, *place):
         return replace(look, decided="busy", detail=hindrance)
     return _change(run, policy, seen, look, decision)
 

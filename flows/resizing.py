@@ -72,6 +72,8 @@ def settle_scales(run: str, application: str, environment: str, *, but: str = ""
         data = {"cause": "its run ended before it was done", "verified": problem or "yes", "settled_by": run}
         # written in the name of the run that began it: that is what closes it
         record_scale(one.run, application, environment, live, "scale.rolled_back", data, "settled")
+        title = say("scale.died", language=open_world().language, environment=environment)
+        open_incident(run, application, environment, live, "P1" if problem else "P3", title, problem or data["cause"])
     return left
 
 

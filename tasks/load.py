@@ -182,10 +182,10 @@ def read_changed_at(application: str, environment: str) -> datetime | None:
 
 
 @reading_task
-def find_hindrance(run: str, application: str, environment: str) -> str:
-    """Say what stands in the way of a change just now, without waiting for it; empty where nothing does.
+def try_lease(run: str, application: str, environment: str) -> str:
+    """Take the environment's lease if that is possible just now; else say what stands in the way, without waiting.
 
-    Effect: with an empty answer the run has the environment's lease.
+    Effect: with an empty answer the run has the lease, until it is given back or expires.
     """
     world = open_world()
     for mark in world.break_glass.marks():

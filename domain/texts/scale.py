@@ -49,6 +49,10 @@ TEXTS: dict[str, tuple[str, str]] = {
         "{environment}: the new size did not get healthy; the old one is back",
         "{environment}：新规模未能健康运行，已恢复原规模",
     ),
+    "scale.died": (
+        "{environment}: a change of size died midway; the size before is back",
+        "{environment}：规模调整中途中断，已恢复原规模",
+    ),
     "load_policy.heading": (
         "{application}: follow the load in {environment} without asking?",
         "{application}：是否允许在 {environment} 按负载自动调整而不再询问？",

@@ -170,3 +170,12 @@ def forget_groups(unit: str, *, groups: Groups | None) -> None:
     for folder in groups.folders(unit) if groups else ():
         with suppress(OSError):
             folder.rmdir()
+
+
+def forget_all_groups(*, groups: Groups | None) -> None:
+    """Take all control groups of an installation away, once nothing of it runs."""
+    for base in groups.folders("") if groups else ():
+        with suppress(OSError):
+            for unit in (path for path in base.iterdir() if path.is_dir()):
+                forget_groups(unit.name, groups=groups)
+            base.rmdir()

@@ -22,7 +22,6 @@ from domain.chart import (
     RIGHT,
     WIDTH,
     ticks,
-    write_value,
 )
 from domain.load_policy import LoadPolicy, Look
 
@@ -39,6 +38,7 @@ def draw_load(looks: Sequence[Look], policy: LoadPolicy, *, title: str, words: t
     Args:
         looks: oldest first, at least one; a load that is not known is a gap.
         words: load, capacity at the target, instances; in the reader's language.
+        unit: of load and capacity, in the reader's language.
     """
     begin, end = looks[0].at.timestamp(), max(looks[-1].at.timestamp(), looks[0].at.timestamp() + 60)
     capacity = [policy.capacity * policy.target_ratio * look.instances for look in looks]
@@ -54,7 +54,7 @@ def draw_load(looks: Sequence[Look], policy: LoadPolicy, *, title: str, words: t
         ' font-family="Helvetica, Arial, DejaVu Sans, sans-serif" font-size="12">',
         f'<rect width="{WIDTH}" height="{HEIGHT}" rx="6" fill="{PAPER}"/>',
         f'<text x="{LEFT}" y="20" font-size="14" font-weight="bold" fill="{INK}">{escape(title)}</text>',
-        *_levels(upper, ticks(top, unit="", count=4), lambda value: write_value(value, unit)),
+        *_levels(upper, ticks(top, unit="", count=4), lambda value: f"{value:g}"),
         *_levels(
             lower, [float(one) for one in range(0, policy.most + 1, max(1, policy.most // 4))], lambda v: f"{v:g}"
         ),
@@ -63,7 +63,7 @@ def draw_load(looks: Sequence[Look], policy: LoadPolicy, *, title: str, words: t
         _line([(x(look.at), look.load) for look in looks], upper, HISTORY),
         _steps([(x(look.at), lower(look.instances)) for look in looks], INK),
         *(_change(x(look.at), lower(look.instances), look) for look in looks if look.decided in CHANGES),
-        *_legend([(HISTORY, words[0]), (AHEAD, words[1]), (INK, words[2])]),
+        *_legend([(HISTORY, f"{words[0]} ({unit})"), (AHEAD, words[1]), (INK, words[2])]),
     ]
     return "".join([*parts, "</svg>"])
 
@@ -75,7 +75,7 @@ def _scale(panel: tuple[int, int], top: float) -> Place:
 def _levels(y: Place, values: Sequence[float], write: Callable[[float], str]) -> Iterator[str]:
     for value in values:
         yield f'<path d="M{LEFT} {y(value):.1f}H{WIDTH - RIGHT}" stroke="{GRID}"/>'
-        yield _text(LEFT - 6, y(value) + 4, write(value).strip(), anchor="end")
+        yield _text(LEFT - 6, y(value) + 4, write(value), anchor="end")
 
 
 def _text(x: float, y: float, words: str, *, anchor: str = "start", fill: str = MUTED) -> str:
@@ -87,7 +87,7 @@ def _hours(first: datetime, last: datetime, x: Callable[[datetime], float]) -> I
     for part in range(5):
         at = first + span * part / 4
         anchor = ("start", "middle", "middle", "middle", "end")[part]
-        yield _text(x(at), LOWER[1] + 17, f"{at:%H:%M}" if part else f"{at:%Y-%m-%d %H:%M} UTC", anchor=anchor)
+        yield _text(x(at), LOWER[1] + 17, f"{at:%H:%M}" if part else f"{at:%m-%d %H:%M} UTC", anchor=anchor)
 
 
 def _line(points: Sequence[tuple[float, float]], y: Place, colour: str) -> str:

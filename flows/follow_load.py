@@ -70,14 +70,14 @@ def _follow(run: str, policy: LoadPolicy, seen: Measured) -> Look:
 
 def _change(run: str, policy: LoadPolicy, seen: Measured, look: Look, decision: Decision) -> Look:
     place = (policy.application, policy.environment)
-    with held_lease(environment_lease(*place), owner=run):
-        settle_scales(run, *place, but=run)
+    with held_lease(environment_lease(*place), owner=run) as keeper:
+        settle_scales(run, *place, keeper, but=run)
         if read_settled_size(*place) != seen.size:
             return replace(look, decided="busy", detail="its size was changed a moment ago")
         reason = f"{seen.load:.4g} {policy.unit} on {seen.instances} instances of {policy.capacity:g} each"
         data = {"reason": reason, "by": "follow_load", "policy": policy.hash, "load": round(seen.load, 6)}
         size = replace(seen.size, instances=decision.instances)
-        ended = change_size(run, *place, seen.live, size, seen.size, data)
+        ended = change_size(run, *place, seen.live, size, seen.size, data, keeper)
     if ended["outcome"] != "completed":
         return replace(look, decided="failed", detail=ended["cause"])
     return replace(look, decided=decision.word, detail=str(decision.instances))

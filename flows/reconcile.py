@@ -49,8 +49,8 @@ def reconcile(run: str = "") -> dict[str, int]:
         _settle(rollout)
     scales = [scale for scale in list_open_scales() if _has_ended(scale.run)]
     for place in dict.fromkeys((scale.application, scale.environment) for scale in scales):
-        with held_lease(environment_lease(*place), owner=str(flow_run.id)):
-            settle_scales(str(flow_run.id), *place)
+        with held_lease(environment_lease(*place), owner=str(flow_run.id)) as keeper:
+            settle_scales(str(flow_run.id), *place, keeper)
     for question in list_open_questions():
         if _has_ended(question.run):
             asked = (question.run, question.application, question.environment, question.noun, question.gate)

@@ -13,6 +13,7 @@ from domain.errors import SlipwayError
 from domain.size import OpenScale, Size
 from tasks.approval import read_live
 from tasks.incident import open_incident
+from tasks.lease import LeaseKeeper
 from tasks.scaling import (
     await_size,
     check_routes,
@@ -28,9 +29,18 @@ from tasks.traffic import probe_entry
 
 
 def change_size(
-    run: str, application: str, environment: str, release: str, size: Size, before: Size, data: dict[str, Any]
+    run: str,
+    application: str,
+    environment: str,
+    release: str,
+    size: Size,
+    before: Size,
+    data: dict[str, Any],
+    keeper: LeaseKeeper,
 ) -> dict[str, str]:
     """Bring every site to a size, standby first; back to `before` where one does not get there.
+
+    A run that has lost its lease (to an administrator's rollback, say) changes nothing more, not even back.
 
     Args:
         data: what else the entries say: `reason`, `by`.
@@ -39,7 +49,7 @@ def change_size(
     """
     told = {"size": size.as_dict(), "previous": before.as_dict(), **data}
     record_scale(run, application, environment, release, "scale.begun", told)
-    problem = _bring(run, application, environment, release, size, "out")
+    problem = _bring(run, application, environment, release, size, "out", keeper)
     if not problem:
         weaker = {
             words
@@ -48,7 +58,7 @@ def change_size(
         }
         record_scale(run, application, environment, release, "scale.completed", {**told, "not_held": sorted(weaker)})
         return {"outcome": "completed", "cause": "; ".join(sorted(weaker))}
-    not_restored = _bring(run, application, environment, release, before, "back")
+    not_restored = _bring(run, application, environment, release, before, "back", keeper)
     kind = "scale.failed" if not_restored else "scale.rolled_back"
     ended = {**told, "cause": problem[:2000], "verified": not_restored or "yes"}
     record_scale(run, application, environment, release, kind, ended)
@@ -58,7 +68,9 @@ def change_size(
     return {"outcome": kind.removeprefix("scale."), "cause": cause}
 
 
-def settle_scales(run: str, application: str, environment: str, *, but: str = "") -> list[OpenScale]:
+def settle_scales(
+    run: str, application: str, environment: str, keeper: LeaseKeeper, *, but: str = ""
+) -> list[OpenScale]:
     """Finish what runs have left that died while they changed the size: the size that the ledger says comes back.
 
     For whoever holds the lease: then nobody else changes it. What the run `but` began goes on. Returns what was
@@ -68,7 +80,8 @@ def settle_scales(run: str, application: str, environment: str, *, but: str = ""
     live = read_live(application, environment)
     for one in left:
         size = read_settled_size(application, environment)
-        problem = _bring(run, application, environment, live, size, f"settled-{one.run[:8]}") if live else ""
+        attempt = f"settled-{one.run[:8]}"
+        problem = _bring(run, application, environment, live, size, attempt, keeper) if live else ""
         data = {"cause": "its run ended before it was done", "verified": problem or "yes", "settled_by": run}
         # written in the name of the run that began it: that is what closes it
         record_scale(one.run, application, environment, live, "scale.rolled_back", data, "settled")
@@ -81,12 +94,16 @@ def _order(environment: Environment) -> list[str]:
     return [*(site.name for site in environment.standbys), environment.primary.name]
 
 
-def _bring(run: str, application: str, environment: str, release: str, size: Size, attempt: str) -> str:
+def _bring(
+    run: str, application: str, environment: str, release: str, size: Size, attempt: str, keeper: LeaseKeeper
+) -> str:
     """Bring the sites to a size, one after another; stops at the first that does not get there, and says why."""
     for site in _order(open_world().environment(environment)):
+        keeper.check()
         try:
             problem = _bring_site(run, application, environment, site, release, size, attempt)
         except SlipwayError as exc:
+            keeper.check()  # without the lease this is not ours to take back
             problem = f"{site}: {exc}"
         if problem:
             return problem

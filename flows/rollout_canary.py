@@ -78,7 +78,7 @@ class _Rollout:
     def begin(self) -> str:
         """Prepare every site, take the standbys, and start beside the live release on the primary."""
         run, application, environment = self.place
-        settle_scales(run, application, environment)
+        settle_scales(run, application, environment, self.keeper)
         record_rollout(run, application, environment, self.release, "rollout.begun", {"previous": self.live})
         problem = prepare_sites(run, application, environment, self.release)
         for site in self.environment.standbys:

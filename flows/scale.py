@@ -107,7 +107,7 @@ def _ask(run: str, shown: SizeShown, change: Change, turn: int) -> dict[str, str
 def _resize(run: str, shown: SizeShown) -> dict[str, str]:
     """Change the size, unless what was shown does not hold any more: then it is shown, and asked for, again."""
     application, environment = shown.application, shown.environment
-    with held_lease(environment_lease(application, environment), owner=run):
+    with held_lease(environment_lease(application, environment), owner=run) as keeper:
         outcome, cause = read_closed_scale(run, application, environment)
         if outcome:
             return {"outcome": outcome, "cause": cause}
@@ -116,12 +116,12 @@ def _resize(run: str, shown: SizeShown) -> dict[str, str]:
             data = {"cause": cause, "size": shown.after.as_dict()}
             record_scale(run, application, environment, "", "scale.refused", data, "rollout")
             return {"outcome": "refused", "cause": f"{cause}. Wait for its end, then scale again."}
-        settle_scales(run, application, environment, but=run)
+        settle_scales(run, application, environment, keeper, but=run)
         now = (read_live(application, environment), read_settled_size(application, environment))
         if now != (shown.release, shown.before):
             return {"outcome": "drifted", "cause": "what is live, or its size, has changed"}
         data = {"reason": shown.reason, "by": "scale"}
-        return change_size(run, application, environment, shown.release, shown.after, shown.before, data)
+        return change_size(run, application, environment, shown.release, shown.after, shown.before, data, keeper)
 
 
 _STATE_NAMES = {"reject": "Rejected", "refused": "Refused", "rolled_back": "RolledBack", "expired": "Expired"}

@@ -109,9 +109,10 @@ def list_releases_running(application: str, environment: str, site: str) -> tupl
 
 def read_size(application: str, environment: str) -> Size:
     """Read how large the ledger says an environment is to be; what it does not say is the release's own to say."""
-    return settled_size(
-        open_world().ledger.entries(kinds=SIZE_KINDS, application=application, environment=environment, limit=100_000)
+    newest = open_world().ledger.entries(
+        kinds=SIZE_KINDS, application=application, environment=environment, newest_first=True, limit=1
     )
+    return settled_size(newest)
 
 
 def service_spec(file: ApplicationFile, application: str, environment: str, release: str, size: Size) -> ServiceSpec:

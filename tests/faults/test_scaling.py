@@ -6,9 +6,11 @@ import pytest
 from boundaries_of_scale import Scaler
 from plain_engine import PlainEngine, PlainRun
 from stage import APPLICATION, FILE
+from watched_world import Valve
 
 from blocks.clock import MemoryClock
 from blocks.world import use_world
+from domain.break_glass import Mark
 from domain.errors import ConfigError, RefusedError
 from domain.service import Limits
 from domain.size import MIB, Size
@@ -153,6 +155,37 @@ def test_a_rollout_under_way_is_not_disturbed(scaler: Scaler) -> None:
     ended = scaler.scale(instances=3)
     assert ended.value.name == "Refused" and "is under way" in str(ended.value.message)
     assert not scaler.entries("resize.begun")
+
+
+def test_an_environment_that_was_taken_back_by_hand_meanwhile_is_touched_no_more_not_even_back(scaler: Scaler) -> None:
+    glass = scaler.theatre.world.break_glass
+    mark = Mark(APPLICATION, "production", "glass-1", "ann", "fire", "2026-03-02T12:00:00Z")
+
+    def take_back(name: str) -> None:
+        if name == "target.resize production/beta":
+            glass.mark(mark)
+
+    run = scaler.new_run(instances=3)
+    ended = scaler.drive(run, Valve(before=take_back))
+    assert ended.state == "failed" and "by hand" in str(ended.value)
+    after = [entry.kind for entry in scaler.entries(run=run.id)]
+    assert after[-1] == "resize.completed" and "scale.rolled_back" not in after
+    # when that is over, reconcile finishes what was left
+    glass.settle("glass-1", halted=[run.id])
+    scaler.theatre._tell(run, "failed")
+    assert scaler.theatre.reconcile(1).state == "completed"
+    assert scaler.complaints() == [] and scaler.size == Size()
+
+
+def test_a_rollout_finishes_what_a_dead_change_of_size_left_before_it_begins(scaler: Scaler) -> None:
+    run = scaler.new_run(instances=4)
+    scaler.drive(run, Valve(dies_before=lambda name: name == "entry resize.completed production/alpha"))
+    assert {len(scaler.live_instances(site)) for site in SITES} == {4}
+    scaler.theatre.world.clock.sleep(60)  # the lease of who died is over
+    scaler.deliver("b")
+    kinds = [entry.kind for entry in scaler.entries() if entry.event.environment == "production"]
+    assert kinds.index("scale.rolled_back") < len(kinds) - 1 - kinds[::-1].index("rollout.begun")
+    assert {len(scaler.serving(site)) for site in SITES} == {2} and scaler.complaints() == []
 
 
 @pytest.mark.parametrize(

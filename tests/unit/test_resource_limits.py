@@ -14,6 +14,7 @@ from blocks.resource_limits import (
     MEMORY_EACH,
     Groups,
     find_groups,
+    forget_all_groups,
     forget_groups,
     limits_in_force,
     niceness_for,
@@ -107,7 +108,16 @@ def test_ended_instances_leave_no_group(tmp_path: Path) -> None:
     assert not (tmp_path / "u").exists()
 
 
+def test_with_the_installation_all_of_its_groups_go(tmp_path: Path) -> None:
+    base = tmp_path / "slipway"
+    for unit in ("a", "b"):
+        (base / unit).mkdir(parents=True)
+    for _ in range(2):
+        forget_all_groups(groups=Groups(base, base))
+    assert not base.exists()
+
+
 def test_this_machine_is_tried_and_not_guessed(tmp_path: Path) -> None:
     groups = find_groups(tmp_path)
     assert groups is None or all(folder.is_dir() for folder in groups.folders(""))
-    forget_groups("", groups=groups)
+    forget_all_groups(groups=groups)

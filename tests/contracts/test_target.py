@@ -37,6 +37,7 @@ class Bench:
     other_site: Target
     release: Callable[[Mapping[str, str]], Manifest]
     tamper: Callable[[Manifest, str], None]
+    await_answers: Callable[[list[Instance]], None] = lambda instances: None
 
 
 def _memory_bench() -> Bench:
@@ -63,7 +64,7 @@ def _local_bench(site: TargetSite) -> Bench:
         with site.path(manifest, f"source/{path}").open("a") as file:
             file.write("changed")
 
-    return Bench(site.target(), site.target("other"), site.release, tamper)
+    return Bench(site.target(), site.target("other"), site.release, tamper, await_answers)
 
 
 @pytest.fixture(params=["memory", "local"])
@@ -165,6 +166,7 @@ def test_scaled_out_new_instances_come_beside_those_that_stay_untouched(bench: B
         assert len(resized.wanted) == 4 and resized.leaving == ()
         assert {one.url for one in two} < {one.url for one in resized.wanted}
     assert addresses(bench.target.instances("tiny")) >= addresses(two)
+    bench.await_answers(bench.target.instances("tiny"))
     again = bench.target.start(spec_of(manifest, instances=4))
     assert addresses(again) == addresses(resized.wanted), "a rollout that comes by finds what it wants"
 
@@ -173,6 +175,7 @@ def test_scaled_in_nothing_ends_before_it_is_retired_and_the_rest_stays_untouche
     manifest = bench.release(FILES)
     bench.target.prepare(manifest)
     three = bench.target.start(spec_of(manifest, instances=3))
+    bench.await_answers(three)
     resized = bench.target.resize(spec_of(manifest, instances=1))
     assert (len(resized.wanted), len(resized.leaving)) == (1, 2)
     assert len(bench.target.instances("tiny")) == 3
@@ -191,12 +194,14 @@ def test_with_other_limits_every_instance_comes_anew_beside_the_old_ones_and_the
         assert {one.url for one in resized.leaving} == {one.url for one in two}
         assert len({one.url for one in (*resized.wanted, *resized.leaving)}) == 4
     wait_until(lambda: all(not wanted.differ_from(one.limits) for one in bench.target.instances("tiny")[2:]))
+    bench.await_answers(bench.target.instances("tiny"))
     bench.target.retire("tiny", manifest.digest, [one.index for one in resized.leaving], drain_s=2)
     left = bench.target.instances("tiny")
     assert {one.url for one in left} == {one.url for one in resized.wanted}
     # and back, into the places that became free
     back = bench.target.resize(spec_of(manifest))
     assert {one.url for one in back.leaving} == {one.url for one in resized.wanted}
+    bench.await_answers(bench.target.instances("tiny"))
     bench.target.stop("tiny", manifest.digest)
     assert bench.target.instances("tiny") == []
 
@@ -210,6 +215,7 @@ def test_a_release_that_runs_nowhere_is_resized_to_what_is_wanted(bench: Bench) 
     bench.target.prepare(manifest)
     resized = bench.target.resize(spec_of(manifest, instances=3))
     assert (len(resized.wanted), resized.leaving) == (3, ())
+    bench.await_answers(list(resized.wanted))
     bench.target.retire("tiny", manifest.digest, [0, 1, 2, 99], drain_s=1)
     assert bench.target.instances("tiny") == []
     bench.target.retire("tiny", "f" * 64, [0], drain_s=1)

@@ -15,6 +15,8 @@ from blocks.balancer_traefik import TraefikBalancer
 from blocks.target_local import LocalTarget
 from domain.ledger import Entry, Event
 from domain.rollout import SETTLING_KINDS, live_release
+from domain.service import Limits
+from domain.size import MIB
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 PLACE = {"application": NAME, "environment": "production"}
@@ -50,17 +52,19 @@ def live_of(journey: Journey) -> str:
     return release
 
 
-def approve_policy(journey: Journey, **policy: Any) -> None:
-    run = start(journey, "load_policy", **PLACE, **policy)
-    journey.wait("load_policy.requested", run=run)
+def approved(journey: Journey, flow: str, person: str, **parameters: Any) -> str:
+    """Start a flow and say yes at its gate, as somebody whose code is fresh; returns the run."""
+    run = start(journey, flow, **PLACE, **parameters)
+    journey.wait(f"{flow}.requested", run=run)
     until(
         lambda: journey.stack.prefect("GET", f"/flow_runs/{run}")["state"]["type"] == "PAUSED",
         limit_s=60,
-        what="the gate of the policy",
+        what=f"the gate of {flow}",
     )
-    journey.enrol("eve", "approver")
-    assert journey.answer(run, approver="eve", code=journey.code("eve"))["status"] == "ACCEPT"
-    journey.wait("load_policy.granted", run=run)
+    journey.enrol(person, "approver")
+    assert journey.answer(run, approver=person, code=journey.code(person))["status"] == "ACCEPT"
+    journey.wait(f"{flow}.granted", run=run)
+    return run
 
 
 def followed(journey: Journey, *, after: int) -> Entry:
@@ -86,12 +90,34 @@ def serving(journey: Journey, site: str, release: str) -> tuple[int, int]:
     return len([one for one in instances if one.state == "running"]), len(arms[0].addresses)
 
 
+def test_an_approved_size_is_in_force_for_every_instance_and_no_request_fails(journey: Journey) -> None:
+    release = live_of(journey)
+    with Visitors(journey.stack.installation.ports["entry-production-alpha"]).visiting(people=3) as visitors:
+        larger = {"instances": 3, "memory_bytes": 256 * MIB, "cpu_share": 0.9}
+        run = approved(journey, "scale", "zoe", **larger, reason="more users")
+        done = journey.wait("scale.completed", run=run)
+        assert journey.wait_end(run)["type"] == "COMPLETED"
+        for site in ("alpha", "beta"):
+            assert serving(journey, site, release) == (3, 3)
+            place = {"environment": "production", "site": site, "state": str(journey.stack.state)}
+            for instance in LocalTarget(**place).instances(NAME):
+                if instance.release == release and not done.data["not_held"]:
+                    assert Limits(256 * MIB, 0.9).differ_from(instance.limits) == ""
+        back = {"instances": 0, "memory_bytes": 0, "cpu_share": 0}
+        run = approved(journey, "scale", "yan", **back, reason="fewer users")
+        journey.wait("scale.completed", run=run)
+        time.sleep(1)
+    assert serving(journey, "alpha", release) == serving(journey, "beta", release) == (2, 2)
+    assert set(visitors.answers) == {(release.partition("@")[0], 200)} and sum(visitors.answers.values()) > 100
+    print(f"{sum(visitors.answers.values())} requests, all answered; not held here: {done.data['not_held']}")
+
+
 def test_under_load_it_scales_out_and_back_and_no_request_fails(journey: Journey) -> None:
     release = live_of(journey)
     port = journey.stack.installation.ports["entry-production-alpha"]
     begun = time.monotonic()
     bounds = {"least": LEAST, "most": MOST, "capacity": 40.0, "target_ratio": 0.5}
-    approve_policy(journey, **bounds, measure_s=3, window_s=4, cool_down_s=0)
+    approved(journey, "load_policy", "eve", **bounds, measure_s=3, window_s=4, cool_down_s=0)
     newest = journey.world.ledger.entries(newest_first=True, limit=1)[0].seq
 
     with Visitors(port).visiting(people=6) as crowd:

@@ -25,6 +25,7 @@ from blocks.installation import Installation, read_installation
 from blocks.kept_facts import KeepingLedger, KeptFacts
 from blocks.kept_people import KeepingApprovers, KeptPeople
 from blocks.leases_postgres import PostgresLeases
+from blocks.load_history_postgres import PostgresLoadHistory
 from blocks.postgres_session import PostgresSession, ledger_session
 from blocks.seal import SEAL_SECRET, Seal, read_seal
 from blocks.settings_seal import open_settings_seal
@@ -61,6 +62,7 @@ from domain.ports import (
     Target,
     TrafficMetrics,
 )
+from domain.ports_load import LoadHistory
 
 _opened: "EmbeddedWorld | None" = None
 
@@ -222,6 +224,10 @@ class EmbeddedWorld:
     @cached_property
     def databases(self) -> Databases:
         return cast(Databases, _load("slipway-postgres-databases/main"))
+
+    @cached_property
+    def load_history(self) -> LoadHistory:
+        return PostgresLoadHistory(self._session)
 
     def forge(self, name: str) -> Forge:
         from blocks.forge_gitea import GiteaForge

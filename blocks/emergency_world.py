@@ -36,7 +36,7 @@ from domain.ports import (
     Target,
 )
 from domain.release import Manifest
-from domain.service import Instance, Outcome, ServiceSpec
+from domain.service import Instance, Outcome, Resized, ServiceSpec
 
 
 class EmergencyWorld(EmbeddedWorld):
@@ -185,13 +185,23 @@ class _EmergencyTarget:
     def start(self, spec: ServiceSpec) -> list[Instance]:
         place = f"{self.inner.environment}-{self.inner.site}"
         kept = KeptSpecs(self.inner.installation).read(place, spec.application, spec.release)
-        return self.inner.start(kept or spec)
+        # as many as the environment was scaled to since, also where this release was ended before
+        return self.inner.start(replace(kept, instances=spec.instances) if kept else spec)
+
+    def resize(self, spec: ServiceSpec) -> Resized:
+        return self.inner.resize(spec)
+
+    def retire(self, application: str, release: str, indexes: Collection[int], *, drain_s: float) -> None:
+        self.inner.retire(application, release, indexes, drain_s=drain_s)
 
     def stop(self, application: str, release: str) -> None:
         self.inner.stop(application, release)
 
     def instances(self, application: str) -> list[Instance]:
         return self.inner.instances(application)
+
+    def cpu_seconds(self, application: str, release: str) -> float:
+        return self.inner.cpu_seconds(application, release)
 
     def log_tail(self, application: str, release: str, *, lines: int = 40) -> str:
         """Nothing: without the database nobody can tell which words of it are secrets."""

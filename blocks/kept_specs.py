@@ -13,7 +13,7 @@ from blocks.installation import Installation, write_private
 from blocks.instance_register import group_name
 from blocks.seal import SEAL_SECRET, Seal, read_seal
 from domain.errors import ConfigError
-from domain.service import ServiceSpec
+from domain.service import Limits, ServiceSpec
 
 log = logging.getLogger("slipway")
 
@@ -47,7 +47,8 @@ class KeptSpecs:
             value = json.loads(self._seal().open(sealed.encode()))
         except (OSError, ConfigError):
             return None
-        return ServiceSpec(**(value | {"command": tuple(value["command"])}))
+        limits = Limits(**value.get("limits", {}))  # an earlier version kept none
+        return ServiceSpec(**(value | {"command": tuple(value["command"]), "limits": limits}))
 
     def _path(self, place: str, application: str, release: str) -> Path:
         folder = self.installation.state / "break-glass" / "specs"

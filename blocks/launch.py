@@ -15,6 +15,7 @@ Only the standard library: it runs from a copy in the state folder, with an inte
 import hashlib
 import json
 import os
+import resource
 import select
 import signal
 import sys
@@ -187,12 +188,35 @@ def become(launch: "dict[str, Any]") -> None:
     # an earlier version's file names neither: supervisor itself was told
     if launch.get("log"):
         take_streams(launch["log"])
+    hold(launch)
     if launch.get("identity"):
         uid, gid = launch["identity"]
         os.setgroups([])
         os.setgid(gid)
         os.setuid(uid)
     os.execvpe(launch["command"][0], launch["command"], {**launch["environment"], **kept})
+
+
+def hold(launch: "dict[str, Any]") -> None:
+    """Put the limits of a launch file on ourselves, and so on all that we become and start; while we still may.
+
+    What this machine refuses is said in the log, and the program starts: whoever asked for a limit reads back what is
+    in force. Groups are made anew here, since a reboot takes them away.
+    """
+    for folder, files in launch.get("cgroups", ()):
+        try:
+            os.makedirs(folder, exist_ok=True)  # noqa: PTH103 - as above
+            for name, value in files.items():
+                with open(f"{folder}/{name}", "w", encoding="utf-8") as file:  # noqa: PTH123 - as above
+                    file.write(value or str(os.getpid()))
+        except OSError as exc:
+            print(f"limit not in force: {folder}: {exc}", file=sys.stderr, flush=True)
+    if launch.get("niceness"):
+        os.nice(launch["niceness"])
+    if launch.get("data_bytes"):
+        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        most = launch["data_bytes"] if hard == resource.RLIM_INFINITY else min(launch["data_bytes"], hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
 def take_streams(log: str) -> None:

@@ -8,6 +8,7 @@ applications, approvers, leases).
 import psycopg
 
 from blocks.ledger_roles import GENERAL_GRANTS, GENERAL_ROLE_SQL
+from blocks.load_history_postgres import LOAD_TABLES
 from blocks.postgres_session import LEDGER_ROLE
 from blocks.schema_version import apply_steps
 from blocks.settings_schema import SETTINGS_GRANTS, SETTINGS_TABLES
@@ -163,6 +164,7 @@ def install_schema(superuser_url: str) -> None:
             _DESK,
             SETTINGS_TABLES,
             USAGE_TABLES,
+            LOAD_TABLES,
             _GRANTS,
             SETTINGS_GRANTS,
             USAGE_GRANTS,

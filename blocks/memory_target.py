@@ -4,14 +4,14 @@ Nothing runs. A test says which releases exist (`add`), how commands end (`answe
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from domain.errors import ConfigError, InvariantError
 from domain.release import Manifest, short
 from domain.revision import release_of
-from domain.service import Instance, Outcome, ServiceSpec
+from domain.service import Instance, Limits, Outcome, Resized, ServiceSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +37,22 @@ class MemoryTarget:
         commands: the commands that were run.
         state_at_start: what new instances are: `running`, or `failed` for a release that never gets healthy.
         last_words: what instances wrote, by digest.
+        cannot_hold: names of limits that this place can't put in force.
+        cpu_used_s: how much of a processor was used, by whatever runs.
     """
 
     answer: Callable[[Command], Outcome] = _ends_well
     commands: list[Command] = field(default_factory=list[Command])
     state_at_start: str = "running"
     last_words: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    cannot_hold: frozenset[str] = frozenset()
+    cpu_used_s: float = 0.0
     ports: Iterator[int] = field(default_factory=lambda: itertools.count(20_000))
     _files: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
     _installed: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
     _specs: dict[str, ServiceSpec] = field(default_factory=dict[str, ServiceSpec])
     _instances: dict[str, list[Instance]] = field(default_factory=dict[str, list[Instance]])
+    _started_as: dict[tuple[str, int], ServiceSpec] = field(default_factory=dict[tuple[str, int], ServiceSpec])
 
     def add(self, manifest: Manifest, files: Mapping[str, str]) -> None:
         """Let a release exist, with the text files of its source."""
@@ -93,13 +98,33 @@ class MemoryTarget:
 
     def start(self, spec: ServiceSpec) -> list[Instance]:
         self._verify(release_of(spec.release))
-        if self._specs.get(spec.release) != spec:
-            old = {instance.index: instance.url for instance in self._instances.get(spec.release, [])}
-            self._specs[spec.release] = spec
-            self._instances[spec.release] = [
-                self._start_one(spec, index, url=old.get(index)) for index in range(spec.instances)
-            ]
+        self._specs[spec.release] = spec
+        old = {instance.index: instance for instance in self._instances.get(spec.release, [])}
+        fresh = itertools.islice(self._unused(spec.release), spec.instances)
+        indexes = [*old, *fresh][: spec.instances]
+        self._instances[spec.release] = [
+            old[index] if self._runs_so(spec, old.get(index)) else self._start_one(spec, index, old.get(index))
+            for index in indexes
+        ]
         return list(self._instances[spec.release])
+
+    def resize(self, spec: ServiceSpec) -> Resized:
+        self._verify(release_of(spec.release))
+        self._specs[spec.release] = spec
+        old = self._instances.get(spec.release, [])
+        wanted = [one for one in old if self._runs_so(spec, one)][: spec.instances]
+        fresh = list(itertools.islice(self._unused(spec.release), spec.instances - len(wanted)))
+        leaving = [one for one in old if one not in wanted]
+        wanted += [self._start_one(spec, index) for index in fresh]
+        self._instances[spec.release] = sorted([*wanted, *leaving], key=lambda one: one.index)
+        return Resized(tuple(sorted(wanted, key=lambda one: one.index)), tuple(leaving))
+
+    def retire(self, application: str, release: str, indexes: Collection[int], *, drain_s: float) -> None:
+        left = [one for one in self._instances.get(release, []) if one.index not in indexes]
+        if left:
+            self._instances[release] = left
+        else:
+            self.stop(application, release)
 
     def stop(self, application: str, release: str) -> None:
         known = [digest for digest in self._instances if short(digest) == short(release)]
@@ -111,6 +136,9 @@ class MemoryTarget:
         found = [one for instances in self._instances.values() for one in instances if one.application == application]
         return sorted(found, key=lambda instance: (instance.release, instance.index))
 
+    def cpu_seconds(self, application: str, release: str) -> float:
+        return self.cpu_used_s if any(one.release == release for one in self.instances(application)) else 0.0
+
     def all_instances(self) -> list[Instance]:
         """List what runs of every application."""
         return [instance for instances in self._instances.values() for instance in instances]
@@ -118,15 +146,28 @@ class MemoryTarget:
     def log_tail(self, application: str, release: str, *, lines: int = 40) -> str:
         return "\n".join(self.last_words.get(release, [])[-lines:])
 
-    def _start_one(self, spec: ServiceSpec, index: int, *, url: str | None) -> Instance:
+    def _runs_so(self, spec: ServiceSpec, instance: Instance | None) -> bool:
+        """Whether an instance is one that the spec wants; how many there are of them says nothing about it."""
+        known = self._started_as.get((spec.release, instance.index)) if instance else None
+        return known is not None and replace(known, instances=0) == replace(spec, instances=0)
+
+    def _unused(self, release: str) -> Iterator[int]:
+        taken = {one.index for one in self._instances.get(release, [])}
+        return (index for index in itertools.count() if index not in taken)
+
+    def _start_one(self, spec: ServiceSpec, index: int, old: Instance | None = None) -> Instance:
+        self._started_as[spec.release, index] = spec
+        held = {name: getattr(spec.limits, name) for name in ("memory_bytes", "cpu_share")}
         return Instance(
             application=spec.application,
             release=spec.release,
             index=index,
-            url=url or f"http://127.0.0.1:{next(self.ports)}",
+            url=old.url if old else f"http://127.0.0.1:{next(self.ports)}",
             state=self.state_at_start,
             pid=10_000 + index,
             since=datetime.now(UTC),
+            limits=Limits(**{name: value for name, value in held.items() if name not in self.cannot_hold}),
+            weaker=tuple(f"{name}: not here" for name in sorted(self.cannot_hold)),
         )
 
     def _need(self, release: str) -> dict[str, str]:

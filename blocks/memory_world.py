@@ -25,6 +25,7 @@ from blocks.memory_images import MemoryImages
 from blocks.memory_inbox import MemoryInbox
 from blocks.memory_leases import MemoryLeases
 from blocks.memory_ledger import MemoryLedger
+from blocks.memory_load_history import MemoryLoadHistory
 from blocks.memory_notifier import MemoryNotifier
 from blocks.memory_packages import MemoryPackages
 from blocks.memory_reviews import MemoryReviews
@@ -143,6 +144,7 @@ class MemoryWorld:
     store: MemoryObjectStore = field(default_factory=MemoryObjectStore)
     images: MemoryImages = field(default_factory=MemoryImages)
     databases: MemoryDatabases = field(default_factory=MemoryDatabases)
+    load_history: MemoryLoadHistory = field(default_factory=MemoryLoadHistory)
 
     def __post_init__(self) -> None:
         places = [(environment.name, site.name) for environment in ENVIRONMENTS for site in environment.sites]

@@ -104,6 +104,17 @@ def started_at(pid: int) -> datetime | None:
         return None
 
 
+def cpu_seconds_of(pid: int) -> float:
+    """How much of a processor a process and all below it have used; 0 where it is gone."""
+    total_s = 0.0
+    with suppress(psutil.Error):
+        for process in (parent := psutil.Process(pid), *parent.children(recursive=True)):
+            with suppress(psutil.Error):  # one of them is gone meanwhile
+                times = process.cpu_times()
+                total_s += times.user + times.system
+    return total_s
+
+
 def listener_on(port: int) -> psutil.Process | None:
     """Find who listens on a TCP port of this machine, as far as we may know."""
     try:

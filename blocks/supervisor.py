@@ -40,7 +40,8 @@ class Program:
     """One program of a group: always restarted, its output appended to one log (`log_rotation.py` bounds it).
 
     `environment` is the whole environment of the process: never log it. `start_attempts` in a row that end within
-    `start_s` make it `FATAL`; the default goes on for ever, a second more between attempts each time.
+    `start_s` make it `FATAL`; the default goes on for ever, a second more between attempts each time. `holds` are its
+    limits, as `launch.py` puts them on (`resource_limits.py` makes them).
     """
 
     name: str
@@ -57,6 +58,7 @@ class Program:
     stop_children: bool = False
     log_size_bytes_max: int = 10_000_000
     log_backups: int = 3
+    holds: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,9 +171,14 @@ class Supervisor:
         folder = self._prepare_folder(group)
         changed = _write_changed(self.include / f"{group}.conf", self._render(group, programs))
         for program in programs:
-            text = json.dumps(_launch(program), indent=1, sort_keys=True)
-            changed |= _write_changed(folder / f"{program.name}.json", text)
+            changed |= _write_changed(folder / f"{program.name}.json", _launch_text(program))
         return changed
+
+    def is_written(self, group: str, programs: Sequence[Program]) -> bool:
+        """Whether a group is written down with exactly these programs; nothing is changed."""
+        texts = {self.folder / "launch" / group / f"{one.name}.json": _launch_text(one) for one in programs}
+        texts[self.include / f"{group}.conf"] = self._render(group, programs)
+        return all(path.exists() and path.read_text() == text for path, text in texts.items())
 
     def living(self) -> dict[str, list[int]]:
         """Name the groups whose programs live, as they were written down when they started, and their pids.
@@ -207,6 +214,13 @@ class Supervisor:
         self.stop(group, limit_s=limit_s)
         shutil.rmtree(self.folder / "launch" / group, ignore_errors=True)
         self._call("removeProcessGroup", group, tolerate=(_BAD_NAME,))
+
+    def remove_groups(self, groups: Sequence[str], *, limit_s: float = 60) -> None:
+        """Stop several groups at the same time and forget them. Raises: as `remove_group`."""
+        for group in groups:
+            self.ask_stop(group)
+        for group in groups:
+            self.remove_group(group, limit_s=limit_s)
 
     def start(self, group: str) -> bool:
         """Start what is stopped in a group; True when something was. Waits for nothing."""
@@ -373,6 +387,10 @@ def tail_file(path: Path, *, lines: int) -> str:
     return "\n".join(text.splitlines()[-lines:])
 
 
+def _launch_text(program: Program) -> str:
+    return json.dumps(_launch(program), indent=1, sort_keys=True)
+
+
 def _launch(program: Program) -> dict[str, object]:
     """What `launch.py` needs to know of a program; holds its environment."""
     demotion = as_user(program.user)
@@ -386,6 +404,7 @@ def _launch(program: Program) -> dict[str, object]:
         "stop_signal": signal.Signals[f"SIG{program.stop_signal}"].value,
         "stop_limit_s": program.stop_limit_s,
         "stop_children": program.stop_children,
+        **program.holds,
     }
 
 

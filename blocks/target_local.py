@@ -1,34 +1,41 @@
 """Releases as processes of this machine, for one site: installed, verified, run under supervisor.
 
-Each release has a group of instances under the stack's supervisor, which restarts what dies and brings all back after a
-reboot; each instance is verified before every start, also then (`blocks/verified.py`). When Slipway is root, released
-code runs as the service user, which can change neither its files nor its settings.
+Each instance has a group of its own under the stack's supervisor, which restarts what dies and brings all back after a
+reboot, so that one comes or goes without the others; each is verified before every start, also then
+(`blocks/verified.py`). When Slipway is root, released code runs as the service user, which can change neither its files
+nor its settings. Earlier versions had one group for all instances of a release: it is left alone until it is resized.
 """
 
 import shutil
 import tempfile
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import Field
 
 from blocks.bundle import SOURCE
+from blocks.connections import await_idle
 from blocks.guarded import Disk, Guarded, Order
 from blocks.identity import give, give_all
 from blocks.installed_block import InstalledBlock
-from blocks.instance_register import HOST, InstanceGroup, InstanceRegister, group_name
+from blocks.instance_register import HOST, InstanceGroup, InstanceRegister, group_name, unit_name
 from blocks.isolation import BUBBLEWRAP, Holder, holder
 from blocks.kept_specs import KeptSpecs
 from blocks.local_releases import VENV, LocalReleases
+from blocks.processes import cpu_seconds_of
+from blocks.resource_limits import Groups, find_groups, forget_groups, limits_in_force, plan_holds
 from blocks.supervisor import Process, Program, Supervisor, tail_file
 from blocks.verified import hash_file
 from blocks.world import open_world
+from domain.errors import ConfigError
 from domain.release import Manifest
 from domain.revision import release_of
-from domain.service import Instance, Outcome, ServiceSpec
+from domain.service import Instance, Limits, Outcome, Resized, ServiceSpec
 
 GIB = 1024**3
+INDEXES_MAX = 1000
 # bubblewrap would end, and all in it, at the signal that asks an instance to end gracefully; so it ignores that, and
 # the instance, in the same process group, hears it. Its parent is this shell, not supervisor, with which it would die.
 _KEEP = ("sh", "-c", "trap '' TERM; \"$@\"; exit $?", "sh")
@@ -122,22 +129,81 @@ class LocalTarget(InstalledBlock):
     def start(self, spec: ServiceSpec) -> list[Instance]:
         """Start the instances of a prepared release: those that run already stay, unless the spec changed.
 
-        Effect: processes under supervisor, each on a port that nobody else has; may be repeated. A changed spec (more
-        instances, other variables) ends the release's instances and starts them anew.
+        Effect: processes under supervisor, each on a port that nobody else has; may be repeated. Instances that the
+        spec wants otherwise (other variables, other limits) are ended and started anew at their address, and those
+        that it does not want are ended: for a release without users. One with users is resized.
         Raises: ConfigError where the release is not prepared; InvariantError where its bytes are not the pinned ones;
             TransientError where supervisor does not answer or no port is left.
         """
         manifest = self._releases.manifest_of(release_of(spec.release))
         self.verify(manifest)
-        name = group_name(self._place, spec.application, spec.release)
-        register = self._register
+        wanted = InstanceGroup(self._place, spec.application, spec.release, (), spec.stop_limit_s)
+        register, supervisor, name = self._register, self._supervisor, wanted.name
         with register.locked(name):
-            alive = {int(process.name) for process in self._supervisor.processes(name) if process.pid}
-            wanted = InstanceGroup(self._place, spec.application, spec.release, (), spec.stop_limit_s)
-            group = register.claim(wanted, count=spec.instances, alive=alive)
-            self._supervisor.add_group(name, self._programs(spec, manifest, group))
+            had = register.find(name)
+            if name in supervisor.groups() and not self._is_as_before(spec, manifest, had):
+                supervisor.remove_group(name, limit_s=spec.stop_limit_s + 10)
+            indexes = [*had.places, *_unused(had)][: spec.instances] if had else range(spec.instances)
+            surplus = [unit_name(name, index) for index in had.places if index not in indexes] if had else []
+            supervisor.remove_groups(surplus, limit_s=spec.stop_limit_s + 10)
+            group = register.claim(wanted, indexes=indexes, alive=self._alive(name))
+            if name not in supervisor.groups():
+                self._run_all(spec, manifest, group)
+            else:
+                supervisor.start(name)
         KeptSpecs(self.installation).keep(self._place, spec)
-        return [instance for instance in self.instances(spec.application) if instance.release == spec.release]
+        return self._instances_of(spec)
+
+    def resize(self, spec: ServiceSpec) -> Resized:
+        """Start what a spec wants beside what runs otherwise, which is touched by nothing here; see the port.
+
+        Effect: processes, as `start`; twice as many for a while where every instance is wanted otherwise.
+        Raises: as `start`.
+        """
+        manifest = self._releases.manifest_of(release_of(spec.release))
+        self.verify(manifest)
+        wanted = InstanceGroup(self._place, spec.application, spec.release, (), spec.stop_limit_s)
+        register, name = self._register, wanted.name
+        with register.locked(name):
+            had = register.find(name)
+            same = [index for index in had.places if self._runs_so(spec, manifest, had, index)] if had else []
+            kept = same[: spec.instances]
+            free = _unused(had) if had else iter(range(spec.instances))
+            indexes = [*kept, *(next(free) for _ in range(spec.instances - len(kept)))]
+            every = {*indexes, *(had.places if had else ())}
+            group = register.claim(wanted, indexes=sorted(every), alive=self._alive(name))
+            chosen = {index: group.places[index] for index in indexes}
+            self._run_all(spec, manifest, replace(group, ports=tuple(chosen.values()), indexes=tuple(chosen)))
+        KeptSpecs(self.installation).keep(self._place, spec)
+        found = self._instances_of(spec)
+        return Resized(
+            wanted=tuple(one for one in found if one.index in indexes),
+            leaving=tuple(one for one in found if one.index not in indexes),
+        )
+
+    def retire(self, application: str, release: str, indexes: Collection[int], *, drain_s: float) -> None:
+        """End these instances when nobody is connected to them any more, or `drain_s` is over; see the port.
+
+        Effect: as `stop`, of these alone; may be repeated.
+        """
+        name = group_name(self._place, application, release)
+        register, supervisor = self._register, self._supervisor
+        with register.locked(name):
+            group = register.find(name)
+            going = {index: port for index, port in group.places.items() if index in indexes} if group else {}
+            if group is None or not going:
+                return
+            await_idle(going.values(), limit_s=drain_s)
+            shared = {int(process.name) for process in supervisor.processes(name)} & group.places.keys()
+            if shared <= going.keys():
+                supervisor.remove_group(name, limit_s=group.stop_limit_s + 10)
+            elif shared & going.keys():
+                raise ConfigError(
+                    f"Instances {sorted(shared)} of {name} were started together by an earlier version, and end "
+                    "together. Retire all of them."
+                )
+            self._end(name, [unit_name(name, index) for index in going], limit_s=group.stop_limit_s + 10)
+            register.drop(name, going.keys())
 
     def stop(self, application: str, release: str) -> None:
         """End a release's instances gracefully: SIGTERM, SIGKILL at their limit; none running is no error.
@@ -146,9 +212,10 @@ class LocalTarget(InstalledBlock):
         """
         name = group_name(self._place, application, release)
         with self._register.locked(name):
-            groups = [group for group in self._register.groups() if group.name == name]
-            limit_s = groups[0].stop_limit_s if groups else 30
-            self._supervisor.remove_group(name, limit_s=limit_s + 10)
+            group = self._register.find(name)
+            limit_s = (group.stop_limit_s if group else 30) + 10
+            self._supervisor.remove_group(name, limit_s=limit_s)
+            self._end(name, group.units if group else (), limit_s=limit_s)
             self._register.release(name)
             shutil.rmtree(self._home(name), ignore_errors=True)
 
@@ -159,10 +226,19 @@ class LocalTarget(InstalledBlock):
         ]
         found = {(process.group, process.name): process for process in self._supervisor.processes()}
         return [
-            _instance(group, index, found.get((group.name, str(index))))
+            self._instance(
+                group,
+                index,
+                found.get((unit_name(group.name, index), str(index))) or found.get((group.name, str(index))),
+            )
             for group in groups
-            for index in range(len(group.ports))
+            for index in group.places
         ]
+
+    def cpu_seconds(self, application: str, release: str) -> float:
+        """How much of a processor the release's instances have used, with all that they started."""
+        found = [one.pid for one in self.instances(application) if one.release == release and one.pid]
+        return sum(cpu_seconds_of(pid) for pid in found)
 
     def log_tail(self, application: str, release: str, *, lines: int = 40) -> str:
         """The last lines that its instances wrote, also when they have ended; each instance gets its share of lines."""
@@ -192,14 +268,72 @@ class LocalTarget(InstalledBlock):
         return Supervisor.of(self.installation)
 
     @property
+    def _groups(self) -> Groups | None:
+        return find_groups(self.installation.state)
+
+    @property
     def _logs(self) -> Path:
         return self.installation.state / "logs" / "instances"
+
+    def _instances_of(self, spec: ServiceSpec) -> list[Instance]:
+        return [instance for instance in self.instances(spec.application) if instance.release == spec.release]
+
+    def _alive(self, name: str) -> set[int]:
+        """The indexes of a group's instances that live."""
+        names = {name, *(unit_name(name, int(index)) for index in range(INDEXES_MAX))}
+        return {int(process.name) for process in self._supervisor.processes() if process.group in names and process.pid}
+
+    def _is_as_before(self, spec: ServiceSpec, manifest: Manifest, had: InstanceGroup | None) -> bool:
+        """Whether the one group that an earlier version started is what the spec wants."""
+        if had is None or len(had.places) != spec.instances:
+            return False
+        programs = [program for _, program in self._programs(spec, manifest, had)]
+        return self._supervisor.is_written(had.name, programs)
+
+    def _runs_so(self, spec: ServiceSpec, manifest: Manifest, had: InstanceGroup, index: int) -> bool:
+        """Whether an instance is one that the spec wants."""
+        one = replace(had, ports=(had.places[index],), indexes=(index,))
+        return all(
+            self._supervisor.is_written(unit, [program]) for unit, program in self._programs(spec, manifest, one)
+        )
+
+    def _run_all(self, spec: ServiceSpec, manifest: Manifest, group: InstanceGroup) -> None:
+        """Make every instance of a group run so; those that run otherwise are stopped at the same time, first."""
+        units = self._programs(spec, manifest, group)
+        for unit, program in units:
+            if not self._supervisor.is_written(unit, [program]):
+                self._supervisor.ask_stop(unit)
+        for unit, program in units:
+            self._supervisor.add_group(unit, [program])
+
+    def _end(self, name: str, units: Sequence[str], *, limit_s: float) -> None:
+        self._supervisor.remove_groups(units, limit_s=limit_s)
+        for unit in units:
+            forget_groups(unit, groups=self._groups)
+
+    def _instance(self, group: InstanceGroup, index: int, process: Process | None) -> Instance:
+        limits, weaker = Limits(), tuple[str, ...]()
+        if process and process.pid:
+            unit = unit_name(group.name, index)
+            limits, weaker = limits_in_force(process.pid, groups=self._groups, unit=unit)
+        return Instance(
+            application=group.application,
+            release=group.release,
+            index=index,
+            url=f"http://{HOST}:{group.places[index]}",
+            state=_STATES.get(process.state, "failed") if process else "stopped",
+            pid=process.pid if process else None,
+            since=process.since if process else None,
+            limits=limits,
+            weaker=weaker,
+        )
 
     def _home(self, name: str) -> Path:
         return self.installation.state / "instances" / "homes" / name
 
-    def _programs(self, spec: ServiceSpec, manifest: Manifest, group: InstanceGroup) -> list[Program]:
-        """One program for each instance; what it becomes is in its launch file, which only its user can read."""
+    def _programs(self, spec: ServiceSpec, manifest: Manifest, group: InstanceGroup) -> list[tuple[str, Program]]:
+        """Each instance's group under supervisor and its program; what that becomes is in its launch file, which only
+        its user can read."""
         releases, user = self._releases, self.installation.users.service
         home = self._home(group.name)
         _make_home(home, user)
@@ -207,23 +341,25 @@ class LocalTarget(InstalledBlock):
         record = releases.record(manifest)
         check = (str(self.installation.python), "-I", "-S", str(releases.ensure_check()), str(record))
         variables = self._variables(releases.folder(manifest) / VENV, home) | dict(spec.environment)
-        return [
-            Program(
+        hashed = hash_file(str(record))
+
+        def program(index: int, port: int) -> Program:
+            unit = unit_name(group.name, index)
+            return Program(
                 name=str(index),
-                command=self._isolated(
-                    manifest, home, check=(*check, hash_file(str(record)), *_fill(spec.command, port))
-                ),
+                command=self._isolated(manifest, home, check=(*check, hashed, *_fill(spec.command, port))),
                 directory=releases.folder(manifest) / SOURCE,
                 environment=variables | {"HOST": HOST, "PORT": str(port)},
                 user=user,
-                log=self._logs / f"{group.name}-{index}.log",
+                log=self._logs / f"{unit}.log",
                 stop_limit_s=spec.stop_limit_s,
                 stop_children=True,
                 log_size_bytes_max=self.log_size_bytes_max,
                 log_backups=2,
+                holds=plan_holds(spec.limits, groups=self._groups, unit=unit),
             )
-            for index, port in enumerate(group.ports)
-        ]
+
+        return [(unit_name(group.name, index), program(index, port)) for index, port in group.places.items()]
 
     @property
     def _holder(self) -> Holder:
@@ -287,13 +423,6 @@ def _fill(command: Sequence[str], port: int) -> tuple[str, ...]:
     return tuple(part.replace("{host}", HOST).replace("{port}", str(port)) for part in command)
 
 
-def _instance(group: InstanceGroup, index: int, process: Process | None) -> Instance:
-    return Instance(
-        application=group.application,
-        release=group.release,
-        index=index,
-        url=f"http://{HOST}:{group.ports[index]}",
-        state=_STATES.get(process.state, "failed") if process else "stopped",
-        pid=process.pid if process else None,
-        since=process.since if process else None,
-    )
+def _unused(group: InstanceGroup) -> Iterator[int]:
+    """Indexes that a group does not have, from the lowest on."""
+    return (index for index in range(INDEXES_MAX) if index not in group.places)

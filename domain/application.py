@@ -13,6 +13,8 @@ from domain.errors import ConfigError
 from domain.schema import Declaration
 
 FILE = "slipway.toml"
+WORKERS = "{workers}"
+"""Stands in a command for the number of workers."""
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
 
@@ -79,17 +81,25 @@ class ImagePart(_Part):
 
 
 class ServicePart(_Part):
-    """How one instance starts. `{host}` and `{port}` in the command are replaced; SIGTERM ends it gracefully.
+    """How one instance starts. `{host}`, `{port}` and `{workers}` in the command are replaced; SIGTERM ends it
+    gracefully. `workers_variable` names a variable that tells it how many workers it is to have.
 
     `config` and `secrets` name what must be set in an environment before a release may go there.
     """
 
     command: Command
     instances: Annotated[int, Field(ge=1, le=16)] = 2
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
+    workers_variable: EnvironmentKey | None = None
     environment: dict[EnvironmentKey, str] = {}
     config: tuple[EnvironmentKey, ...] = ()
     secrets: tuple[EnvironmentKey, ...] = ()
     stop_limit_s: Annotated[int, Field(ge=1, le=600)] = 30
+
+    @property
+    def takes_workers(self) -> bool:
+        """Whether an instance can be told how many workers it is to have."""
+        return self.workers_variable is not None or any(WORKERS in word for word in self.command)
 
 
 class HealthPart(_Part):

@@ -22,9 +22,10 @@ from domain.rollout import (
     refuse_blocked,
 )
 from domain.schema import APPLYING_KINDS
+from domain.size import SIZE_KINDS
 
-FACT_KINDS = (*OPENING_KINDS, *CLOSING_KINDS, *BLOCKING_KINDS, *APPLYING_KINDS)
-"""What the ledger's local copy holds: enough to know what was live, what is open, and what may not come back."""
+FACT_KINDS = (*OPENING_KINDS, *CLOSING_KINDS, *BLOCKING_KINDS, *APPLYING_KINDS, *SIZE_KINDS)
+"""What the ledger's local copy holds: enough to know what was live, how large, what is open, what may not come back."""
 
 _ENDINGS = ("rollback.completed", "rollback.failed")
 

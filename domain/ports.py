@@ -26,7 +26,7 @@ from domain.pull_request import PullRequest
 from domain.release import Image, Manifest
 from domain.schema import LockWait
 from domain.series import Series
-from domain.service import Arm, Instance, Outcome, Probe, ServiceSpec
+from domain.service import Arm, Instance, Outcome, Probe, Resized, ServiceSpec
 from domain.settings import SettingsVersion
 from domain.traffic import Counters
 from domain.usage import Gap, Interval, Keeping, Reading, Resource
@@ -494,12 +494,26 @@ class Target(Protocol):
         """Start the instances of a prepared release, at least once and never twice; verified before."""
         ...
 
+    def resize(self, spec: ServiceSpec) -> Resized:
+        """Start what a spec wants and does not run yet, beside what runs otherwise; nothing that runs is ended or
+        touched. The same spec again starts nothing more. What is to leave, by the answer, goes by `retire`."""
+        ...
+
+    def retire(self, application: str, release: str, indexes: Collection[int], *, drain_s: float) -> None:
+        """End these instances, once nobody is connected to them or `drain_s` is over, gracefully; all others stay.
+        Take their share of the traffic away first. One that is gone is no error."""
+        ...
+
     def stop(self, application: str, release: str) -> None:
         """End a release's instances gracefully; none running is no error."""
         ...
 
     def instances(self, application: str) -> list[Instance]:
         """List what really runs, of every release."""
+        ...
+
+    def cpu_seconds(self, application: str, release: str) -> float:
+        """How much of a processor a release's living instances have used since they started; falls when one ends."""
         ...
 
     def log_tail(self, application: str, release: str, *, lines: int = 40) -> str:

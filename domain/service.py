@@ -12,6 +12,22 @@ SETTINGS_SIGN = "_"
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What one instance may take at most; None: no limit of ours. `cpu_share` counts cores: 0.5 is half of one."""
+
+    memory_bytes: int | None = None
+    cpu_share: float | None = None
+
+    def differ_from(self, found: "Limits") -> str:
+        """Name the first limit that is not in force as wanted; kernels round to pages and periods."""
+        for name, tolerance in (("memory_bytes", 65_536.0), ("cpu_share", 0.03)):
+            wanted, there = getattr(self, name), getattr(found, name)
+            if wanted is not None and (there is None or abs(wanted - there) > tolerance):
+                return f"{name} is {'not limited' if there is None else there} instead of {wanted}"
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceSpec:
     """What a target needs to start the instances of one release; `release` is a revision (`domain/revision.py`).
 
@@ -25,11 +41,16 @@ class ServiceSpec:
     environment: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     stop_limit_s: int = 30
     start_limit_s: int = 60
+    limits: Limits = Limits()
 
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One process (container, pod) of a release. `state` is `running`, `starting`, `stopped` or `failed`."""
+    """One process (container, pod) of a release. `state` is `running`, `starting`, `stopped` or `failed`.
+
+    `limits` are those really in force, read back; `weaker` says of which this place can't hold all, and what it does
+    instead.
+    """
 
     application: str
     release: str
@@ -38,6 +59,19 @@ class Instance:
     state: str
     pid: int | None = None
     since: datetime | None = None
+    limits: Limits = Limits()
+    weaker: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Resized:
+    """A release's instances after a resize: those that are as wanted, and those that are to leave once they are idle.
+
+    A place that drains and ends by itself (Kubernetes) has nothing leaving.
+    """
+
+    wanted: tuple[Instance, ...]
+    leaving: tuple[Instance, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,13 @@
 """Gates: asking a person by suspending the run, until an answer counts or the time is over.
 
-Called by `flows/cd.py` only, in the top-level run: a subflow cannot suspend. The run's process exits while it waits and
-starts again from its top afterwards, so everything here is keyed and deterministic. Keys hold the run count, because a
-retry from the UI asks anew (PREFECT: a passed gate of the same key would return its old answer).
+Called in the top-level run only (`cd`, `scale`, `load_policy`): a subflow cannot suspend. The run's process exits while
+it waits and starts again from its top afterwards, so everything here is keyed and deterministic. Keys hold the run
+count, because a retry from the UI asks anew (PREFECT: a passed gate of the same key would return its old answer).
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from prefect import suspend_flow_run
 from prefect.input import RunInput
@@ -18,9 +19,11 @@ from domain.approval import Shown, explain_request
 from domain.catalogue import Language, say
 from domain.revision import release_of
 from tasks.approval import expire_gate, open_gate, readable, show_request, weigh_answer
+from tasks.question import expire_question, open_question
 from tasks.review import read_reviews
 from tasks.superseding import read_newer, refuse_superseded
 
+S = TypeVar("S")
 ATTEMPTS_MAX = 50
 
 
@@ -78,22 +81,84 @@ def ask(
     gate = f"{gate}-{flow_run.run_count}"
     deadline = open_gate(run, application, environment, release, gate, limit_s, open_world().run_records.url(run))
     review = read_reviews(run, application, environment, release, gate) if render is explain_request else ""
-    refusal = ""
-    for attempt in range(1, ATTEMPTS_MAX + 1):
+
+    def show(attempt: int, refusal: str) -> tuple[Shown, str]:
         shown = show_request(run, application, environment, release, gate, attempt)
-        description = render(shown, deadline=readable(deadline), refusal=refusal, language=language, review=review)
-        left_s = (datetime.fromisoformat(deadline) - datetime.now(UTC)).total_seconds()
-        answer = _suspend(form, description=description, timeout_s=max(1, int(left_s)), key=f"{gate}-{attempt}")
+        until = readable(deadline)
+        return shown, render(shown, deadline=until, refusal=refusal, language=language, review=review)
+
+    def weigh(shown: Shown, attempt: int, answer: dict[str, str]) -> dict[str, str]:
         if newer := read_newer(run, application, shown.commit, release_of(release)):
             refuse_superseded(run, application, environment, release, gate, attempt, answer.get("approver", ""), newer)
             return {"outcome": "superseded", "approver": "", "reason": newer}
-        verdict = weigh_answer(run, application, environment, release, gate, attempt, shown.hash, answer)
+        return weigh_answer(run, application, environment, release, gate, attempt, shown.hash, answer)
+
+    verdict = ask_until_it_counts(gate=gate, deadline=deadline, form=form, show=show, weigh=weigh)
+    if verdict["outcome"] == "expired":
+        expire_gate(run, application, environment, release, gate, deadline, verdict["reason"])
+    return verdict
+
+
+def ask_until_it_counts(
+    *,
+    gate: str,
+    deadline: str,
+    form: type[RunInput],
+    show: Callable[[int, str], tuple[S, str]],
+    weigh: Callable[[S, int, dict[str, str]], dict[str, str]],
+) -> dict[str, str]:
+    """Suspend, weigh the answer, and ask again with the reason where it does not count.
+
+    Args:
+        show: what is shown at an attempt, after which refusal: the fact that an answer is bound to, and its text.
+        weigh: says what an answer to that fact comes to; `outcome` is `refused` where it does not count.
+
+    Returns: as `ask`.
+    """
+    refusal = ""
+    for attempt in range(1, ATTEMPTS_MAX + 1):
+        shown, description = show(attempt, refusal)
+        left_s = (datetime.fromisoformat(deadline) - datetime.now(UTC)).total_seconds()
+        answer = _suspend(form, description=description, timeout_s=max(1, int(left_s)), key=f"{gate}-{attempt}")
+        verdict = weigh(shown, attempt, answer)
         if verdict["outcome"] != "refused":
             return verdict
         refusal = verdict["reason"]
-    reason = "nobody gave an answer that counts"
-    expire_gate(run, application, environment, release, gate, deadline, reason)
-    return {"outcome": "expired", "approver": "", "reason": reason}
+    return {"outcome": "expired", "approver": "", "reason": "nobody gave an answer that counts"}
+
+
+def ask_about(
+    *,
+    run: str,
+    application: str,
+    environment: str,
+    noun: str,
+    gate: str,
+    limit_s: int,
+    show: Callable[[str, int], S],
+    render: Callable[..., str],
+    weigh: Callable[[S, str, int, dict[str, str]], dict[str, str]],
+) -> dict[str, str]:
+    """Ask about a size or a policy, as `ask` does about a release; `noun` names the entries (`tasks/question.py`)."""
+    language = open_world().language
+    gate = f"{gate}-{flow_run.run_count}"
+    url = open_world().run_records.url(run)
+    deadline = open_question(run, application, environment, noun, gate, limit_s, url)
+
+    def shown_at(attempt: int, refusal: str) -> tuple[S, str]:
+        shown = show(gate, attempt)
+        return shown, render(shown, deadline=readable(deadline), refusal=refusal, language=language)
+
+    verdict = ask_until_it_counts(
+        gate=gate,
+        deadline=deadline,
+        form=approval_form(language),
+        show=shown_at,
+        weigh=lambda shown, attempt, answer: weigh(shown, gate, attempt, answer),
+    )
+    if verdict["outcome"] == "expired":
+        expire_question(run, application, environment, noun, gate, verdict["reason"])
+    return verdict
 
 
 def _suspend(form: type[RunInput], *, description: str, timeout_s: int, key: str) -> dict[str, str]:

@@ -17,6 +17,7 @@ from domain.release import short
 from domain.revision import release_of
 from domain.rollout import OpenGate, OpenRollout, OpenRun
 from flows.break_glass import settle_journals
+from flows.resizing import settle_scales
 from flows.restoring import restore_release
 from tasks.anchor import anchor_release
 from tasks.approval import expire_gate
@@ -24,8 +25,10 @@ from tasks.break_glass import keep_copies
 from tasks.incident import block_digest, open_incident
 from tasks.instances import find_manifest
 from tasks.lease import environment_lease, held_lease
+from tasks.question import expire_question, list_open_questions
 from tasks.rollout import list_open_gates, list_open_rollouts, list_open_runs, record_rollout
 from tasks.runs import list_crashed_runs, list_late_runs, read_run
+from tasks.scaling import list_open_scales
 from tasks.superseding import close_waiting, read_newer
 
 
@@ -44,6 +47,14 @@ def reconcile(run: str = "") -> dict[str, int]:
     rollouts = [rollout for rollout in list_open_rollouts() if _has_ended(rollout.run)]
     for rollout in rollouts:
         _settle(rollout)
+    scales = [scale for scale in list_open_scales() if _has_ended(scale.run)]
+    for place in dict.fromkeys((scale.application, scale.environment) for scale in scales):
+        with held_lease(environment_lease(*place), owner=str(flow_run.id)) as keeper:
+            settle_scales(str(flow_run.id), *place, keeper)
+    for question in list_open_questions():
+        if _has_ended(question.run):
+            asked = (question.run, question.application, question.environment, question.noun, question.gate)
+            expire_question(*asked, "nobody answered in time, or its run ended")
     runs = [opened for opened in list_open_runs() if _has_ended(opened.run)]
     for opened in runs:
         _close_run(opened)
@@ -58,6 +69,7 @@ def reconcile(run: str = "") -> dict[str, int]:
         "gates": len(gates),
         "superseded": len(superseded),
         "rollouts": len(rollouts),
+        "scales": len(scales),
         "runs": len(runs),
         "crashed": len(crashed),
         "late": len(late),

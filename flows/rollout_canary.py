@@ -13,6 +13,7 @@ from domain.catalogue import say
 from domain.judgement import Judgement, Verdict, explain_judgement
 from domain.release import short
 from domain.rollout import Step, plan_steps
+from flows.resizing import settle_scales
 from flows.restoring import restore_release
 from flows.starting import bring_up_site, check_entry, clear_site, prepare_sites
 from flows.watching import Watch
@@ -77,6 +78,7 @@ class _Rollout:
     def begin(self) -> str:
         """Prepare every site, take the standbys, and start beside the live release on the primary."""
         run, application, environment = self.place
+        settle_scales(run, application, environment, self.keeper)
         record_rollout(run, application, environment, self.release, "rollout.begun", {"previous": self.live})
         problem = prepare_sites(run, application, environment, self.release)
         for site in self.environment.standbys:

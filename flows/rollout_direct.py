@@ -6,6 +6,7 @@ The subflow of `cd` for development, test and staging. What fails leaves, or bri
 from prefect import flow
 
 from blocks.world import open_world
+from flows.resizing import settle_scales
 from flows.restoring import restore_release
 from flows.starting import bring_up_site, check_entry, clear_site, prepare_sites
 from tasks.approval import read_live, record_proof
@@ -22,11 +23,12 @@ def rollout_direct(run: str, application: str, environment: str, release: str, w
     died) and `cause`, as a person reads it.
     """
     place = open_world().environment(environment)
-    with held_lease(environment_lease(application, environment), owner=run):
+    with held_lease(environment_lease(application, environment), owner=run) as keeper:
         closed = read_closed(run, application, environment)
         if closed.outcome:
             return {"outcome": closed.outcome, "cause": closed.cause}
         live = read_live(application, environment)
+        settle_scales(run, application, environment, keeper)
         record_rollout(run, application, environment, release, "rollout.begun", {"previous": live})
         problem = prepare_sites(run, application, environment, release)
         for site in place.sites:

@@ -242,7 +242,7 @@ def weigh_answer(
     now = look_at_request(run, application, environment, release)
     approver = answer.get("approver", "")
     subject = Subject(run, application, environment, "", release, actor=approver or "unknown")
-    refusal, reason = _weigh_person(subject, answer, role=APPROVER, requesters=set(now.requesters))
+    refusal, reason = weigh_person(subject, answer, role=APPROVER, requesters=set(now.requesters))
     if not refusal and now.hash != shown_hash:
         reason = say("approval.refused_drift", language=world.language)
         refusal = "drift"
@@ -261,7 +261,7 @@ def weigh_answer(
     }
 
 
-def _weigh_person(subject: Subject, answer: dict[str, str], *, role: str, requesters: set[str]) -> tuple[str, str]:
+def weigh_person(subject: Subject, answer: dict[str, str], *, role: str, requesters: set[str]) -> tuple[str, str]:
     """Find the first reason against an answer, and how people read it; both empty where there is none.
 
     The code is taken first, so that it is used up (and a wrong one counted) whatever else is wrong.
@@ -309,7 +309,7 @@ def authorise(
     """
     subject = Subject(run, application, environment, "", release, actor=administrator[:80] or "unknown")
     answer = {"approver": administrator, "code": code}
-    refusal, why = _weigh_person(subject, answer, role=ADMINISTRATOR, requesters=set())
+    refusal, why = weigh_person(subject, answer, role=ADMINISTRATOR, requesters=set())
     if refusal:
         record(subject, f"{act}.refused", refusal=refusal, reason=reason[:500], why=why)
         return why

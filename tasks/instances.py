@@ -3,11 +3,12 @@
 from datetime import timedelta
 
 from blocks.world import open_world
-from domain.application import FILE, ApplicationFile, parse_application
+from domain.application import FILE, WORKERS, ApplicationFile, parse_application
 from domain.errors import ConfigError
 from domain.release import Manifest, read_manifest, short
 from domain.revision import release_of, settings_of
 from domain.service import ServiceSpec
+from domain.size import SIZE_KINDS, Size, settled_size
 from tasks.authority import require_authority
 from tasks.recording import Subject, effect, effect_task, reading_task
 from tasks.settings import clean_text, read_variables
@@ -51,16 +52,8 @@ def start_instances(
     require_authority(run, application, environment, release)
     file = read_application_file(application, environment, site, release)
     with effect(Subject(run, application, environment, site, release), "start", "completed", detail=attempt) as outcome:
-        spec = ServiceSpec(
-            application=application,
-            release=release,
-            command=file.service.command,
-            instances=file.service.instances,
-            environment=service_environment(file, application, environment, release),
-            stop_limit_s=file.service.stop_limit_s,
-            start_limit_s=file.health.start_limit_s,
-        )
-        started = world.target(environment, site).start(spec)
+        size = read_size(application, environment)
+        started = world.target(environment, site).start(service_spec(file, application, environment, release, size))
         outcome["instances"] = [instance.url for instance in started]
     return tuple(instance.url for instance in started)
 
@@ -112,6 +105,31 @@ def list_releases_running(application: str, environment: str, site: str) -> tupl
     """List the digests of which at least one instance exists on a site, running or not."""
     instances = open_world().target(environment, site).instances(application)
     return tuple(sorted({instance.release for instance in instances}))
+
+
+def read_size(application: str, environment: str) -> Size:
+    """Read how large the ledger says an environment is to be; what it does not say is the release's own to say."""
+    newest = open_world().ledger.entries(
+        kinds=SIZE_KINDS, application=application, environment=environment, newest_first=True, limit=1
+    )
+    return settled_size(newest)
+
+
+def service_spec(file: ApplicationFile, application: str, environment: str, release: str, size: Size) -> ServiceSpec:
+    """Put together what starts a release at a size; holds its secrets."""
+    size = size.filled(instances=file.service.instances, workers=file.service.workers)
+    workers = str(size.workers)
+    told = {file.service.workers_variable: workers} if file.service.workers_variable else {}
+    return ServiceSpec(
+        application=application,
+        release=release,
+        command=tuple(word.replace(WORKERS, workers) for word in file.service.command),
+        instances=size.instances or file.service.instances,
+        environment={**service_environment(file, application, environment, release), **told},
+        stop_limit_s=file.service.stop_limit_s,
+        start_limit_s=file.health.start_limit_s,
+        limits=size.limits,
+    )
 
 
 def service_environment(file: ApplicationFile, application: str, environment: str, release: str) -> dict[str, str]:

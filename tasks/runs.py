@@ -8,6 +8,8 @@ from tasks.recording import reading_task
 
 CRASHED_WITHIN_S = 24 * 3600
 LATE_AFTER_S = 300
+EVERY_MINUTE = ("follow_load",)
+"""Flows whose next run does all that a missed one would have done."""
 
 
 @reading_task
@@ -24,5 +26,6 @@ def list_crashed_runs() -> list[RunRecord]:
 
 @reading_task
 def list_late_runs() -> list[RunRecord]:
-    """List the runs that should have started five minutes ago and have not."""
-    return open_world().run_records.late(before=datetime.now(UTC) - timedelta(seconds=LATE_AFTER_S))
+    """List the runs that should have started five minutes ago and have not, and that nothing makes up for."""
+    late = open_world().run_records.late(before=datetime.now(UTC) - timedelta(seconds=LATE_AFTER_S))
+    return [record for record in late if record.flow not in EVERY_MINUTE]

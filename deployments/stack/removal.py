@@ -15,6 +15,7 @@ from blocks.installation import Installation
 from blocks.postgres_copy import dump_database, list_databases
 from blocks.postgres_roles import find_login_problem
 from blocks.processes import stack_members
+from blocks.resource_limits import find_groups, forget_all_groups
 from blocks.world import open_world
 from deployments.stack.code import HOME
 from deployments.stack.down import take_down
@@ -63,6 +64,7 @@ def remove(installation: Installation, *, keep_users: bool, progress: Progress) 
     take_down(installation, progress)
     if left := stack_members(state):
         raise InvariantError(f"{left[0].describe()} still runs. End it by hand, then run this again.")
+    forget_all_groups(groups=find_groups(state))
     users = [] if keep_users else made_users(state)
     with progress.step(f"{state} is removed"):
         _remove_folder(state, last=_LAST, before_last=lambda: remarks.extend(_remove_users(users)))

@@ -80,7 +80,8 @@ def _down(group: str, installation: Installation, pid: int | None = None) -> Par
 
 
 def _read_part(process: Process, installation: Installation) -> PartStatus:
-    name = process.group if process.group == process.name else f"{process.group}:{process.name}"
+    is_named_so = process.group == process.name or process.group.endswith(f"-{process.name}")
+    name = process.group if is_named_so else f"{process.group}:{process.name}"
     probe = _probe(process, installation)
     return PartStatus(
         part=name,

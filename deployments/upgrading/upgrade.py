@@ -201,7 +201,7 @@ def _stop(installation: Installation, *, staying: Sequence[str]) -> list[str]:
     """Take away every part but the servers of data and what users reach; `up` makes those that this version has."""
     supervisor = Supervisor.of(installation)
     register = InstanceRegister(installation.state / "instances", installation.ports["instances"])
-    serving = {group.name for group in register.groups()}
+    serving = {name for group in register.groups() for name in (group.name, *group.units)}
     gone = [
         group
         for group in supervisor.groups()

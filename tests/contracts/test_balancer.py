@@ -3,12 +3,13 @@
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from fixtures_traefik import TraefikSite, Upstream
 from load import Load
 
+from blocks.connections import await_idle, connected_ports
 from blocks.memory_balancer import MemoryBalancer
 from domain.canonical import sha256_hex
 from domain.errors import ConfigError, TransientError
@@ -99,6 +100,17 @@ def test_a_canary_gets_its_share_exactly(bench: Bench) -> None:
     assert bench.send("desk", 100) == {OLD: 95, NEW: 5}
 
 
+def test_instances_come_and_go_while_every_release_keeps_its_share(bench: Bench) -> None:
+    many, warm = bench.arm(NEW, 100, instances=3), bench.arm(OLD, 0)
+    bench.balancer.route("desk", [many, warm])
+    few = replace(many, addresses=many.addresses[1:2])
+    more = replace(many, addresses=(*many.addresses, bench.address(NEW)))
+    for changed in (few, more):
+        bench.balancer.route("desk", [changed, warm])
+        assert bench.balancer.routes("desk") == [changed, warm]
+        assert bench.send("desk", 8) == {NEW: 8}
+
+
 def test_three_arms_share(bench: Bench) -> None:
     bench.balancer.route("desk", [bench.arm(OLD, 50), bench.arm(NEW, 30), bench.arm(NEXT, 20)])
     assert bench.send("desk", 100) == {OLD: 50, NEW: 30, NEXT: 20}
@@ -164,6 +176,29 @@ def _refuses_for_now(balancer: Balancer) -> None:
         balancer.route("desk", [Arm(OLD, 100, ("http://127.0.0.1:1",))])
     with pytest.raises(TransientError, match="does not answer"):
         balancer.routes("desk")
+
+
+def test_instances_come_and_go_under_load_without_a_lost_request(traefik_site: TraefikSite) -> None:
+    """Over kept connections and fresh ones; what leaves is ended once nobody is connected to it."""
+    upstreams = [traefik_site.upstream(NEW) for _ in range(4)]
+    addresses = [one.url for one in upstreams]
+    traefik_site.balancer.route("desk", [Arm(NEW, 100, tuple(addresses[:1]))])
+    with Load(*traefik_site.balancer.entry("desk")) as load:
+        for count in (4, 2, 3, 1):
+            before = load.total
+            traefik_site.balancer.route("desk", [Arm(NEW, 100, tuple(addresses[:count]))])
+            gone = {int(url.rpartition(":")[2]) for url in addresses[count:]}
+            assert await_idle(gone, limit_s=10), "a request never ended, or somebody was still sent there"
+            while load.total < before + 60:
+                time.sleep(0.01)
+        assert not connected_ports(gone)
+        for one in upstreams[1:]:
+            one.end()
+        before = load.total
+        while load.total < before + 60:
+            time.sleep(0.01)
+    assert load.problems == [] and load.failed == {}
+    assert all(one.requests > 0 for one in upstreams)
 
 
 def test_routes_survive_a_killed_traefik_and_what_was_meant_is_in_force_after_it(traefik_site: TraefikSite) -> None:

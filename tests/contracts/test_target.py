@@ -1,5 +1,6 @@
 """A target brings releases, verifies them, runs their instances and commands, and says what really runs."""
 
+import http.client
 import itertools
 import json
 import os
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from domain.canonical import sha256_hex
 from domain.errors import ConfigError, InvariantError, TransientError
 from domain.ports import Target
 from domain.release import Bundle, Manifest, bundle_key
-from domain.service import Outcome
+from domain.service import Instance, Limits, Outcome
 
 OTHER_FILES = {**FILES, "docs/readme.txt": "another\n"}
 
@@ -36,6 +37,7 @@ class Bench:
     other_site: Target
     release: Callable[[Mapping[str, str]], Manifest]
     tamper: Callable[[Manifest, str], None]
+    await_answers: Callable[[list[Instance]], None] = lambda instances: None
 
 
 def _memory_bench() -> Bench:
@@ -62,7 +64,7 @@ def _local_bench(site: TargetSite) -> Bench:
         with site.path(manifest, f"source/{path}").open("a") as file:
             file.write("changed")
 
-    return Bench(site.target(), site.target("other"), site.release, tamper)
+    return Bench(site.target(), site.target("other"), site.release, tamper, await_answers)
 
 
 @pytest.fixture(params=["memory", "local"])
@@ -149,6 +151,74 @@ def test_a_changed_spec_is_applied_and_addresses_stay(bench: Bench) -> None:
     assert len({instance.url for instance in three}) == 3
     one = bench.target.start(spec_of(manifest, instances=1))
     assert [instance.url for instance in one] == [two[0].url]
+
+
+def addresses(instances: Iterable[Instance]) -> set[tuple[str, int | None]]:
+    return {(instance.url, instance.pid) for instance in instances}
+
+
+def test_scaled_out_new_instances_come_beside_those_that_stay_untouched(bench: Bench) -> None:
+    manifest = bench.release(FILES)
+    bench.target.prepare(manifest)
+    two = bench.target.start(spec_of(manifest))
+    for _ in range(2):  # the second time changes nothing
+        resized = bench.target.resize(spec_of(manifest, instances=4))
+        assert len(resized.wanted) == 4 and resized.leaving == ()
+        assert {one.url for one in two} < {one.url for one in resized.wanted}
+    assert addresses(bench.target.instances("tiny")) >= addresses(two)
+    bench.await_answers(bench.target.instances("tiny"))
+    again = bench.target.start(spec_of(manifest, instances=4))
+    assert addresses(again) == addresses(resized.wanted), "a rollout that comes by finds what it wants"
+
+
+def test_scaled_in_nothing_ends_before_it_is_retired_and_the_rest_stays_untouched(bench: Bench) -> None:
+    manifest = bench.release(FILES)
+    bench.target.prepare(manifest)
+    three = bench.target.start(spec_of(manifest, instances=3))
+    bench.await_answers(three)
+    resized = bench.target.resize(spec_of(manifest, instances=1))
+    assert (len(resized.wanted), len(resized.leaving)) == (1, 2)
+    assert len(bench.target.instances("tiny")) == 3
+    for _ in range(2):
+        bench.target.retire("tiny", manifest.digest, [one.index for one in resized.leaving], drain_s=2)
+    assert addresses(bench.target.instances("tiny")) == addresses(resized.wanted) <= addresses(three)
+
+
+def test_with_other_limits_every_instance_comes_anew_beside_the_old_ones_and_the_limits_are_told(bench: Bench) -> None:
+    manifest = bench.release(FILES)
+    bench.target.prepare(manifest)
+    two = bench.target.start(spec_of(manifest))
+    wanted = Limits(memory_bytes=300 * 1024**2)
+    for _ in range(2):
+        resized = bench.target.resize(spec_of(manifest, limits=wanted))
+        assert {one.url for one in resized.leaving} == {one.url for one in two}
+        assert len({one.url for one in (*resized.wanted, *resized.leaving)}) == 4
+    wait_until(lambda: all(not wanted.differ_from(one.limits) for one in bench.target.instances("tiny")[2:]))
+    bench.await_answers(bench.target.instances("tiny"))
+    bench.target.retire("tiny", manifest.digest, [one.index for one in resized.leaving], drain_s=2)
+    left = bench.target.instances("tiny")
+    assert {one.url for one in left} == {one.url for one in resized.wanted}
+    # and back, into the places that became free
+    back = bench.target.resize(spec_of(manifest))
+    assert {one.url for one in back.leaving} == {one.url for one in resized.wanted}
+    bench.await_answers(bench.target.instances("tiny"))
+    bench.target.stop("tiny", manifest.digest)
+    assert bench.target.instances("tiny") == []
+
+
+def test_what_runs_nowhere_used_no_processor(bench: Bench) -> None:
+    assert bench.target.cpu_seconds("tiny", "f" * 64) == 0.0
+
+
+def test_a_release_that_runs_nowhere_is_resized_to_what_is_wanted(bench: Bench) -> None:
+    manifest = bench.release(FILES)
+    bench.target.prepare(manifest)
+    resized = bench.target.resize(spec_of(manifest, instances=3))
+    assert (len(resized.wanted), resized.leaving) == (3, ())
+    bench.await_answers(list(resized.wanted))
+    bench.target.retire("tiny", manifest.digest, [0, 1, 2, 99], drain_s=1)
+    assert bench.target.instances("tiny") == []
+    bench.target.retire("tiny", "f" * 64, [0], drain_s=1)
 
 
 def test_releases_run_beside_each_other_and_stop_apart(bench: Bench) -> None:
@@ -320,6 +390,72 @@ def test_a_stop_lets_the_request_under_way_end(target_site: TargetSite) -> None:
     assert not probe(instance.url + "/", timeout_s=1).is_ok
     assert "ended gracefully" in target_site.target().log_tail("tiny", manifest.digest)
     assert not list((target_site.installation.state / "instances/homes").iterdir())
+
+
+def test_a_retired_instance_gets_its_signal_only_when_its_last_request_has_ended(target_site: TargetSite) -> None:
+    impatient = SERVICE.replace("lambda *_: threading.Thread(target=server.shutdown).start()", "lambda *_: os._exit(0)")
+    manifest = _running(target_site, {**FILES, "service.py": impatient}, instances=2)
+    first, second = target_site.target().instances("tiny")
+    answers: list[object] = []
+    asking = threading.Thread(target=lambda: answers.append(ask(second, "/slow")["pid"]))
+    asking.start()
+    time.sleep(0.3)
+    target_site.target().retire("tiny", manifest.digest, [second.index], drain_s=10)
+    asking.join(5)
+    assert len(answers) == 1, "it would have died at the signal"
+    assert addresses(target_site.target().instances("tiny")) == addresses([first])
+
+
+def test_limits_hold_the_whole_instance_and_come_back_with_it(target_site: TargetSite) -> None:
+    hungry = SERVICE.replace(
+        'if self.path == "/slow":',
+        'if self.path == "/eat":\n            b"x" * (200 << 20)\n        if self.path == "/slow":',
+    )
+    wanted = Limits(memory_bytes=100 * 1024**2, cpu_share=0.5)
+    manifest = _running(target_site, {**FILES, "service.py": hungry}, instances=1, limits=wanted)
+    (before,) = target_site.target().instances("tiny")
+    assert wanted.differ_from(before.limits) == ""
+    if before.weaker:
+        assert any("memory_bytes" in words for words in before.weaker), "said honestly"
+    assert ask(before)["pid"]
+    with pytest.raises((OSError, http.client.HTTPException)):
+        ask(before, "/eat")
+    if before.weaker == ():  # with control groups it was killed, and is held again when it has come back
+        wait_until(lambda: target_site.target().instances("tiny")[0].pid not in (None, before.pid))
+        await_answers(target_site.target().instances("tiny"))
+    assert wanted.differ_from(target_site.target().instances("tiny")[0].limits) == ""
+    target_site.target().stop("tiny", manifest.digest)
+
+
+def test_what_instances_use_of_the_processor_is_counted_with_all_that_they_started(target_site: TargetSite) -> None:
+    manifest = _running(target_site)
+    used = target_site.target().cpu_seconds("tiny", manifest.digest)
+    assert 0 < used < 60
+    for _ in range(50):
+        ask(target_site.target().instances("tiny")[0])
+    assert target_site.target().cpu_seconds("tiny", manifest.digest) > used
+
+
+def test_a_group_of_an_earlier_version_is_read_kept_and_leaves_as_a_whole(target_site: TargetSite) -> None:
+    target = target_site.target()
+    manifest = target_site.release()
+    target.prepare(manifest)
+    spec = spec_of(manifest)
+    await_answers(target.start(spec))
+    (group,) = target._register.groups()
+    programs = [program for _, program in target._programs(spec, manifest, group)]
+    target_site.supervisor.remove_groups(group.units)
+    target_site.supervisor.add_group(group.name, programs)
+    await_answers(old := target.instances("tiny"))
+    assert addresses(target.start(spec)) == addresses(old)
+    resized = target.resize(spec_of(manifest, instances=3))
+    assert {one.url for one in resized.leaving} == {one.url for one in old}
+    await_answers(list(resized.wanted))
+    with pytest.raises(ConfigError, match="end together"):
+        target.retire("tiny", manifest.digest, [old[0].index], drain_s=1)
+    target.retire("tiny", manifest.digest, [one.index for one in old], drain_s=1)
+    assert addresses(target.instances("tiny")) == addresses(resized.wanted)
+    assert group.name not in target_site.supervisor.groups()
 
 
 def test_an_instance_that_ignores_the_signal_is_killed_at_its_limit(target_site: TargetSite) -> None:

@@ -8,6 +8,8 @@ import pytest
 from domain.approval import Difference, Evidence, Shown, explain_request
 from domain.catalogue import LANGUAGES, Language
 from domain.delivery import Commit
+from domain.scaling import SizeShown, explain_size
+from domain.size import MIB, Size
 from flows.asking import explain_course
 
 FOLDER = Path(__file__).parent
@@ -46,6 +48,14 @@ def compare(name: str, text: str) -> None:
 def test_the_approval_form(language: Language):
     text = explain_request(SHOWN, deadline="2026-01-31 18:00:00 UTC", language=language)
     compare(f"approval.{language}.md", text)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_form_of_a_change_of_size(language: Language):
+    now, then = Size(2, None, None, 1), Size(4, 512 * MIB, None, 1)
+    sites = ("alpha", "beta")
+    shown = SizeShown("helpdesk", "production", SHOWN.live, sites, Size(), then, now, then, "sale on Friday", "bob")
+    compare(f"scale.{language}.md", explain_size(shown, deadline="2026-01-31 18:00:00 UTC", language=language))
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -18,7 +18,7 @@ def _group(name: str) -> InstanceGroup:
 
 
 def _claim(folder: Path, name: str, count: int = 2) -> tuple[int, ...]:
-    return InstanceRegister(folder, FIRST).claim(_group(name), count=count, alive=()).ports
+    return InstanceRegister(folder, FIRST).claim(_group(name), indexes=range(count), alive=()).ports
 
 
 def test_ports_stay_until_they_are_given_back_and_then_rest(tmp_path: Path) -> None:
@@ -38,7 +38,8 @@ def test_a_port_that_somebody_took_meanwhile_is_replaced_and_the_others_stay(tmp
         assert (third, still) == (third, second)
         assert third != first
     with socket.create_server(("127.0.0.1", third)):
-        assert InstanceRegister(tmp_path, FIRST).claim(_group("old"), count=2, alive=[0]).ports == (third, second)
+        again = InstanceRegister(tmp_path, FIRST).claim(_group("old"), indexes=[0, 1], alive=[0])
+        assert again.ports == (third, second)
 
 
 def test_all_ports_are_given_before_one_comes_again_and_then_the_range_is_named(tmp_path: Path) -> None:

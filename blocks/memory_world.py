@@ -16,6 +16,7 @@ from blocks.memory_anchors import MemoryAnchors
 from blocks.memory_application_settings import MemoryApplicationSettings
 from blocks.memory_applications import MemoryApplications
 from blocks.memory_approvers import MemoryApprovers
+from blocks.memory_backup_engine import MemoryBackupEngine
 from blocks.memory_balancer import MemoryBalancer, MemoryMetrics
 from blocks.memory_break_glass import MemoryBreakGlass
 from blocks.memory_commit_statuses import MemoryCommitStatuses
@@ -38,6 +39,7 @@ from domain.catalogue import Language
 from domain.environment import Environment, Site
 from domain.errors import ConfigError
 from domain.ports import Forge
+from domain.ports_backup import Purpose
 from domain.service import Probe
 from domain.traffic import Counters
 
@@ -143,6 +145,7 @@ class MemoryWorld:
     store: MemoryObjectStore = field(default_factory=MemoryObjectStore)
     images: MemoryImages = field(default_factory=MemoryImages)
     databases: MemoryDatabases = field(default_factory=MemoryDatabases)
+    backups: MemoryBackupEngine = field(default_factory=MemoryBackupEngine)
 
     def __post_init__(self) -> None:
         places = [(environment.name, site.name) for environment in ENVIRONMENTS for site in environment.sites]
@@ -153,6 +156,9 @@ class MemoryWorld:
 
     def keep_copies(self) -> None:
         """What is in memory is all there is."""
+
+    def backup_engine(self, purpose: Purpose) -> MemoryBackupEngine:
+        return self.backups
 
     def forge(self, name: str) -> Forge:
         raise ConfigError(f"No forge named '{name}' in memory.")

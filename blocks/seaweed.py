@@ -25,6 +25,10 @@ from blocks.installation import write_private
 SECURITY_FILE = "security.toml"
 """SeaweedFS reads it from its working directory."""
 
+KEY_VARIABLE = "WEED_S3_SSE_KEK"
+"""The environment variable with the key (64 hexadecimal digits) that encrypts the keys of encrypted objects; so it is
+never stored beside them."""
+
 _TOKENS = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
 _PEERS = ("master", "volume", "filer", "s3", "client")
 _CERTIFICATE_DAYS = 3650

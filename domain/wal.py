@@ -64,6 +64,11 @@ def segment_at(timeline: int, lsn: int, *, segment_bytes: int = SEGMENT_BYTES) -
     return _write(timeline, lsn // segment_bytes, segment_bytes)
 
 
+def next_segment(name: str, *, segment_bytes: int = SEGMENT_BYTES) -> str:
+    """Name the segment that follows on the same timeline."""
+    return _write(timeline_of(name), _number(name, segment_bytes) + 1, segment_bytes)
+
+
 def find_gaps(names: Collection[str], *, since: str = "", segment_bytes: int = SEGMENT_BYTES) -> list[WalGap]:
     """Find segments that are missing between the oldest and the newest of each timeline, oldest first.
 

@@ -28,7 +28,7 @@ def run_expectations(
     user: str | None,
     limit_s: float,
 ) -> Findings:
-    """Judge a database by suites (name to a list of expectations); what gives no answer is unavailable, never passed."""
+    """Judge a database by suites, lists of expectations by name; no answer is unavailable, never passed."""
     begun = time.monotonic()
     names = [f"expectations.{name}" for name in suites]
     try:

@@ -7,12 +7,13 @@ out; the pages of all of them are checked otherwise.
 """
 
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, LiteralString, cast
 
 import psycopg
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
 from domain.canonical import digest_of
 from domain.errors import TransientError
@@ -214,7 +215,7 @@ def _last_value(connection: psycopg.Connection, namespace: str, name: str) -> in
 
 
 def _hash_lines(connection: psycopg.Connection, query: str) -> str:
-    lines: Sequence[str] = sorted(str(line) for (line,) in connection.execute(query))  # pyright: ignore[reportCallIssue, reportArgumentType]
+    lines = sorted(str(line) for (line,) in connection.execute(cast(LiteralString, query)))
     return digest_of(lines)[:32]
 
 
@@ -229,7 +230,7 @@ def _databases(conninfo: str) -> list[str]:
 
 
 def _connect(conninfo: str, database: str) -> psycopg.Connection:
-    info = psycopg.conninfo.make_conninfo(conninfo, dbname=database)
+    info = make_conninfo(conninfo, dbname=database)
     return psycopg.connect(info, autocommit=True, connect_timeout=5)
 
 

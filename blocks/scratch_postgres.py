@@ -21,10 +21,11 @@ from typing import Any
 
 import psutil
 import psycopg
+from psycopg.conninfo import make_conninfo
 
 from blocks.expectations import run_expectations
 from blocks.fingerprint_postgres import read_restored
-from blocks.identity import clean_environment, give, give_all
+from blocks.identity import as_user, clean_environment, give, give_all
 from blocks.postgres_server import SUPERUSER
 from blocks.postgres_tools import Answer, probe_tool, run_tool
 from domain.canonical import sha256_hex
@@ -37,6 +38,7 @@ from domain.ports_drill import Findings, Recovered
 PORT = 5432
 _TOOL_LIMIT_S = 3600
 _STOP_LIMIT_S = 60
+_PAGE_BYTES = 8192
 _NAME = re.compile(r"[\w.-]{1,80}")
 _LEAST = {
     "max_connections": "max_connections setting",
@@ -106,7 +108,7 @@ class PostgresScratch:
                 stderr=output,
                 check=False,
                 timeout=60,
-                **_as(self.user),
+                **as_user(self.user),
             )
         return self._wait_recovered(name, begun, limit_s=limit_s)
 
@@ -167,16 +169,18 @@ class PostgresScratch:
             raise ConfigError(f"Nothing of '{name}' was restored that could be damaged.")
         victim = max(files, key=lambda path: (path.stat().st_size, str(path)))
         size = victim.stat().st_size
+        if kind is Damage.TRUNCATED:
+            os.truncate(victim, size // 2 // _PAGE_BYTES * _PAGE_BYTES)
+            return f"{victim.parent.name}/{victim.name} cut in half"
+        # many pages, because the log may hold a whole copy of some, which heals them
+        places = sorted({size * part // 16 // _PAGE_BYTES * _PAGE_BYTES + _PAGE_BYTES // 2 for part in range(16)})
         with victim.open("r+b") as file:
-            if kind is Damage.TRUNCATED:
-                file.truncate(size // 2 // 8192 * 8192)
-                return f"{victim.parent.name}/{victim.name} cut in half"
-            place = size // 2 // 8192 * 8192 + 4096
-            file.seek(place)
-            byte = file.read(1)
-            file.seek(place)
-            file.write(bytes([byte[0] ^ 0xFF]))
-        return f"byte {place} of {victim.parent.name}/{victim.name} flipped"
+            for place in places:
+                file.seek(place)
+                byte = file.read(1)
+                file.seek(place)
+                file.write(bytes([byte[0] ^ 0xFF]))
+        return f"a byte in {len(places)} pages of {victim.parent.name}/{victim.name} flipped"
 
     def destroy(self, name: str) -> None:
         root = self._root(name)
@@ -304,7 +308,7 @@ class PostgresScratch:
         )
 
     def _conninfo(self, name: str) -> str:
-        return psycopg.conninfo.make_conninfo(
+        return make_conninfo(
             host=str(self._socket(name)), port=PORT, user=SUPERUSER, dbname="postgres", connect_timeout=10
         )
 
@@ -316,12 +320,6 @@ class PostgresScratch:
     def _socket(self, name: str) -> Path:
         # short: the path of a socket may have a hundred bytes
         return self.sockets / f"drill-{sha256_hex(str(self._root(name)))[:10]}"
-
-
-def _as(user: str | None) -> Any:
-    from blocks.identity import as_user
-
-    return as_user(user)
 
 
 def _quote(value: str) -> str:

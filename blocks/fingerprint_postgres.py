@@ -160,7 +160,7 @@ def _freeze(conninfo: str, point: str, stack: ExitStack) -> tuple[dict[str, psyc
 def _locked(conninfo: str, database: str) -> Generator[psycopg.Connection]:
     """Hold off writers of every table of a database. It is us whom a deadlock ends, and never the application."""
     with _connect(conninfo, database) as connection:
-        connection.execute(f"SET lock_timeout = '{_LOCK_LIMIT_S}s'")
+        connection.execute("SELECT set_config('lock_timeout', %s, false)", (f"{_LOCK_LIMIT_S}s",))
         connection.execute("SET deadlock_timeout = '50ms'")
         connection.execute("BEGIN")
         names = [sql.Identifier(schema, table) for schema, table in connection.execute(_TABLES)]

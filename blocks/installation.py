@@ -24,6 +24,8 @@ WORKERS_FOLDER = "workers"
 """The folder of the state with what both workers read: all of `GENERAL` that is no code."""
 GENERAL, PRODUCTION = "general", "production"
 """What a worker's processes are: those that build, and those that may touch production. An operator's are neither."""
+DRILL = "drill"
+"""Names a file of secrets beside the workers' own: what only drills and restores read (`blocks/backup_keys.py`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,14 @@ from functools import partial
 
 from blocks.backup_barman import BarmanEngine
 from blocks.backup_bucket import BackupBucket
-from blocks.backup_keys import read_drill_secret
+from blocks.backup_copies import Copies, Sources
+from blocks.backup_keys import read_drill_secret, read_recipient
 from blocks.backup_server import BackupServer
 from blocks.bucket import Account
 from blocks.installation import Installation, process_role, read_secret
+from blocks.postgres_server import PostgresServer
 from blocks.wal_archive import WalArchive
-from domain.ports_backup import BackupEngine, Purpose
+from domain.ports_backup import BackupCopies, BackupEngine, Purpose
 
 _KEYS: dict[Purpose, str] = {"write": "s3_backup", "expire": "s3_backup_expire", "read": "s3_backup_read"}
 
@@ -26,11 +28,39 @@ def wal_archive(installation: Installation) -> WalArchive:
 
 def open_bucket(installation: Installation, purpose: Purpose) -> BackupBucket:
     """The bucket of backups, with the keys of a purpose."""
-    url, name = f"http://127.0.0.1:{installation.ports['s3']}", _KEYS[purpose]
+    url, name = _s3_url(installation), _KEYS[purpose]
     read = partial(read_secret, state=installation.state)
     if purpose == "read" and process_role():
         read = partial(read_drill_secret, state=installation.state)
     return BackupBucket(Account(url, read(f"{name}_access_key"), read(f"{name}_secret_key")))
+
+
+def open_copies(installation: Installation) -> BackupCopies:
+    """Open what copies dumps, objects, and everything to the second place."""
+    state = installation.state
+    server = PostgresServer(
+        bin=installation.postgres_bin,
+        data=state / "postgres",
+        port=installation.ports["postgres"],
+        user=installation.users.database,
+    )
+
+    def source(bucket: str) -> BackupBucket:
+        keys = [read_secret(f"s3_{kind}_key", state=state) for kind in ("access", "secret")]
+        return BackupBucket(Account(_s3_url(installation), *keys), bucket, is_encrypted=False)
+
+    return Copies(
+        Sources(server, lambda: read_secret("postgres_superuser", state=state), source),
+        bucket=open_bucket(installation, "write"),
+        expirer=lambda: open_bucket(installation, "expire"),
+        recipient=lambda: read_recipient(state),
+        folder=installation.backup_copy,
+        work=installation.folder("work"),
+    )
+
+
+def _s3_url(installation: Installation) -> str:
+    return f"http://127.0.0.1:{installation.ports['s3']}"
 
 
 def _barman(installation: Installation, purpose: Purpose) -> BarmanEngine:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from blocks.world import open_world
-from domain.backup import Backup, BackupKind, BackupProgress, BackupState, KeptCopy, read_backup
+from domain.backup import Backup, BackupKind, BackupProgress, KeptCopy
 from domain.backup_protection import Objectives, Protection, judge_copy, judge_server
 from domain.backup_report import BackupReport, explain_protection, render_report
 from domain.backup_retention import Retention, choose_expired
@@ -32,7 +32,7 @@ def take_backup(run: str, kind: str) -> dict[str, Any]:
     """
     world = open_world()
     engine = world.backup_engine("write")
-    with effect(Subject(run, ""), "backup", "taken", detail=kind, kind=kind, engine=engine.name) as outcome:
+    with effect(Subject(run, ""), "backup", "taken", detail=kind, backup_kind=kind, engine=engine.name) as outcome:
         taken = engine.backup(BackupKind(kind), label=f"run {run} {kind}", limit_s=LIMIT_S, on_progress=_show)
         outcome.update(_facts(taken))
     return taken.as_dict()
@@ -182,9 +182,3 @@ def _show(progress: BackupProgress) -> None:
     world = open_world()
     told = say("backup.progress", language=world.language)
     world.screen.progress("backup-progress", percent=progress.percent, description=told)
-
-
-def taken_backups() -> list[Backup]:
-    """Every backup that the ledger knows, oldest first: for figures of growth that outlive retention."""
-    found = open_world().ledger.entries(kinds=["backup.taken"], limit=5000)
-    return [read_backup({**one.data, "state": BackupState.DONE.value}) for one in found]

@@ -61,6 +61,7 @@ from domain.ports import (
     Target,
     TrafficMetrics,
 )
+from domain.ports_backup import BackupCopies, BackupEngine, Purpose
 
 _opened: "EmbeddedWorld | None" = None
 
@@ -222,6 +223,17 @@ class EmbeddedWorld:
     @cached_property
     def databases(self) -> Databases:
         return cast(Databases, _load("slipway-postgres-databases/main"))
+
+    @cached_property
+    def backup_copies(self) -> BackupCopies:
+        from blocks.embedded_backups import open_copies
+
+        return open_copies(self.installation)
+
+    def backup_engine(self, purpose: Purpose) -> BackupEngine:
+        from blocks.embedded_backups import open_engine
+
+        return open_engine(self.installation, purpose)
 
     def forge(self, name: str) -> Forge:
         from blocks.forge_gitea import GiteaForge

@@ -16,6 +16,7 @@ from blocks.memory_anchors import MemoryAnchors
 from blocks.memory_application_settings import MemoryApplicationSettings
 from blocks.memory_applications import MemoryApplications
 from blocks.memory_approvers import MemoryApprovers
+from blocks.memory_backup_copies import MemoryBackupCopies
 from blocks.memory_backup_engine import MemoryBackupEngine
 from blocks.memory_balancer import MemoryBalancer, MemoryMetrics
 from blocks.memory_break_glass import MemoryBreakGlass
@@ -145,6 +146,7 @@ class MemoryWorld:
     store: MemoryObjectStore = field(default_factory=MemoryObjectStore)
     images: MemoryImages = field(default_factory=MemoryImages)
     databases: MemoryDatabases = field(default_factory=MemoryDatabases)
+    backup_copies: MemoryBackupCopies = field(default_factory=MemoryBackupCopies)
     backups: MemoryBackupEngine = field(default_factory=MemoryBackupEngine)
 
     def __post_init__(self) -> None:

@@ -6,6 +6,9 @@ from pathlib import Path
 from domain.backup import Target
 from domain.errors import ConfigError
 
+ARCHIVE_SOCKET = "archive.sock"
+"""The archiver's door, in the folder of PostgreSQL's own sockets."""
+
 _PLAIN = re.compile(r"[A-Za-z0-9_./+@:=,-]+")
 
 

@@ -38,7 +38,7 @@ from domain.ports import (
     Target,
     TrafficMetrics,
 )
-from domain.ports_backup import BackupEngine, Purpose
+from domain.ports_backup import BackupCopies, BackupEngine, Purpose
 
 
 class World(Protocol):
@@ -92,6 +92,9 @@ class World(Protocol):
     def images(self) -> Images: ...
     @property
     def databases(self) -> Databases: ...
+
+    @property
+    def backup_copies(self) -> BackupCopies: ...
 
     def keep_copies(self) -> None: ...
     def backup_engine(self, purpose: Purpose) -> BackupEngine: ...

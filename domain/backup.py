@@ -259,3 +259,32 @@ class BackupProgress:
     def percent(self) -> float:
         """0 to 99: what is 100 is told by the end."""
         return min(99.0, 100 * self.bytes_done / self.bytes_total) if self.bytes_total else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class KeptCopy:
+    """A copy that `backup` made itself: of what, how much there is, how much of it was new, and what proves it.
+
+    `sha256` is that of the one object, or of the manifest where there are several.
+    """
+
+    name: str
+    objects: int
+    size_bytes: int
+    new_objects: int
+    new_bytes: int
+    sha256: str
+    seconds: float
+    encryption: Encryption
+
+    def as_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__} | {"seconds": round(self.seconds, 3)}
+
+
+@dataclass(frozen=True, slots=True)
+class CopyPlace:
+    """The second place. `is_apart`: it fails on its own; a folder on the same disk does not. `reason` says why not."""
+
+    where: str
+    is_apart: bool
+    reason: str = ""

@@ -17,8 +17,10 @@ from domain.backup import (
     BackupKind,
     BackupManifest,
     BackupProgress,
+    CopyPlace,
     Evidence,
     Expiry,
+    KeptCopy,
     Target,
     WalState,
 )
@@ -126,4 +128,36 @@ class BackupEngine(Protocol):
     def sweep(self, *, older_than: timedelta, dry_run: bool) -> Sequence[str]:
         """Remove what killed backups left, by id, where it is older than this and nobody is at work on it; returns
         what went. Unfinished uploads are aborted."""
+        ...
+
+
+class BackupCopies(Protocol):
+    """Copies that no engine makes: dumps, objects of other buckets, and everything once more elsewhere.
+
+    Dumps and copies elsewhere are encrypted for a recipient before they leave this machine; who makes them can't open
+    them.
+    """
+
+    def databases(self) -> Sequence[str]:
+        """Name every database of the server that holds something of ours."""
+        ...
+
+    def dump(self, database: str, *, label: str) -> KeptCopy:
+        """Dump a database, independent of its files' format; the same label again replaces nothing that is whole."""
+        ...
+
+    def objects(self, source: str) -> KeptCopy:
+        """Copy what is new in a bucket, by manifest and checksum; what was replaced under its name is kept as well."""
+        ...
+
+    def elsewhere(self) -> KeptCopy | None:
+        """Copy what is new in the bucket of backups to the second place; None where none is set."""
+        ...
+
+    def place(self) -> CopyPlace:
+        """Where the second place is, and whether a disk can fail there and here at once."""
+        ...
+
+    def expire(self, *, keep: int, dry_run: bool) -> Sequence[str]:
+        """Remove all but the newest so many dumps of each database; returns what went."""
         ...

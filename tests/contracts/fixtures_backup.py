@@ -1,6 +1,7 @@
 """Benches for backup engines: a real server that archives, a real store, and the hands that damage what is kept."""
 
 import json
+import os
 import secrets
 import signal
 import subprocess
@@ -20,13 +21,11 @@ from blocks import wal_client
 from blocks.backup_barman import BarmanEngine
 from blocks.backup_bucket import BackupBucket
 from blocks.backup_server import BackupServer
-from blocks.bucket import Account
 from blocks.identity import find_python, give
 from blocks.installation import Installation, Users
 from blocks.postgres_server import PostgresServer, wait_ready
 from blocks.wal_door import Archiving, open_door
 from blocks.wal_settings import archive_settings, client_command
-from domain.backup import BackupKind
 from domain.ports_backup import BackupEngine, Recovery
 
 PASSWORD = secrets.token_urlsafe(12)
@@ -143,7 +142,11 @@ class BarmanBench:
         before = {one.key for one in bucket.objects(folder)}
         account = bucket.account
         told = [account.endpoint_url, account.access_key, account.secret_key, self.source.url, self.cluster, label]
-        child = subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, cwd=Path(__file__).parents[2])
+        child = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("backup_child.py"))],
+            stdin=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        )
         assert child.stdin is not None
         child.stdin.write(json.dumps(told).encode())
         child.stdin.close()
@@ -152,19 +155,6 @@ class BarmanBench:
             time.sleep(0.02)
         child.kill()
         child.wait()
-
-
-def back_up_until_killed() -> None:
-    """What the child of `kill_midway` does."""
-    url, access, secret, server, cluster, label = json.load(sys.stdin)
-    engine = BarmanEngine(
-        BackupBucket(Account(url, access, secret)),
-        server=BackupServer(lambda: server),
-        python=Path(sys.executable),
-        client=Path("/unused"),
-        cluster=cluster,
-    )
-    engine.backup(BackupKind.FULL, label=label, limit_s=600, extra=lambda: dict(slept=time.sleep(600)))
 
 
 @pytest.fixture(scope="session")
@@ -189,7 +179,3 @@ def barman_bench(
     python = find_python(users.database, copy_to=open_tmp_root / "python")
     yield BarmanBench(archiving_server, s3, python, open_tmp_root / "wal_client.py")
     archiving_server.archiving = None
-
-
-if __name__ == "__main__":
-    back_up_until_killed()

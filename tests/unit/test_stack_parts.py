@@ -176,4 +176,4 @@ def test_each_worker_reads_the_secrets_of_its_role_and_no_other(kit: Kit, monkey
         with pytest.raises(ConfigError, match=r"credentials\.production\.json"):
             read_secret(name, state=kit.installation.state)
     files = list(kit.installation.state.rglob("credentials*.json"))
-    assert len(files) == 3 and all(path.stat().st_mode & 0o077 == 0 for path in files)
+    assert len(files) == 4 and all(path.stat().st_mode & 0o077 == 0 for path in files)

@@ -62,6 +62,7 @@ from domain.ports import (
     TrafficMetrics,
 )
 from domain.ports_backup import BackupCopies, BackupEngine, Purpose
+from domain.ports_drill import DrillResults, Fingerprints, Scratch
 
 _opened: "EmbeddedWorld | None" = None
 
@@ -229,6 +230,24 @@ class EmbeddedWorld:
         from blocks.embedded_backups import open_copies
 
         return open_copies(self.installation)
+
+    @cached_property
+    def fingerprints(self) -> Fingerprints:
+        from blocks.embedded_drills import open_fingerprints
+
+        return open_fingerprints(self.installation)
+
+    @cached_property
+    def scratch(self) -> Scratch:
+        from blocks.embedded_drills import open_scratch
+
+        return open_scratch(self.installation, lambda: self.packages)
+
+    @cached_property
+    def drill_results(self) -> DrillResults:
+        from blocks.embedded_drills import open_results
+
+        return open_results(self.installation)
 
     def backup_engine(self, purpose: Purpose) -> BackupEngine:
         from blocks.embedded_backups import open_engine

@@ -31,6 +31,8 @@ def main() -> None:
 
 def judge(gx: Any, source: Any, name: str, suite: list[dict[str, Any]]) -> dict[str, Any]:
     """Judge one suite; an expectation that raises has not been met, and says why."""
+    if unknown := sorted({one["type"] for one in suite if not hasattr(gx.expectations, one["type"])}):
+        return {"error": f"no expectation named {', '.join(unknown)}; correct the suite"}
     assets: dict[str, Any] = {}
     failed: list[str] = []
     lines: list[str] = []

@@ -22,6 +22,7 @@ from blocks.memory_balancer import MemoryBalancer, MemoryMetrics
 from blocks.memory_break_glass import MemoryBreakGlass
 from blocks.memory_commit_statuses import MemoryCommitStatuses
 from blocks.memory_databases import MemoryDatabases
+from blocks.memory_drill import MemoryDrillResults, MemoryFingerprints, MemoryScratch
 from blocks.memory_flow_runs import MemoryFlowRuns
 from blocks.memory_images import MemoryImages
 from blocks.memory_inbox import MemoryInbox
@@ -149,7 +150,11 @@ class MemoryWorld:
     backup_copies: MemoryBackupCopies = field(default_factory=MemoryBackupCopies)
     backups: MemoryBackupEngine = field(default_factory=MemoryBackupEngine)
 
+    scratch: MemoryScratch = field(default_factory=MemoryScratch)
+    drill_results: MemoryDrillResults = field(default_factory=MemoryDrillResults)
+
     def __post_init__(self) -> None:
+        self.fingerprints = MemoryFingerprints(self.backups.server)
         places = [(environment.name, site.name) for environment in ENVIRONMENTS for site in environment.sites]
         self.sites = {place: MemorySite(self.users_per_s, self.behaviour) for place in places}
         for number, site in enumerate(self.sites.values(), start=1):

@@ -39,6 +39,7 @@ from domain.ports import (
     TrafficMetrics,
 )
 from domain.ports_backup import BackupCopies, BackupEngine, Purpose
+from domain.ports_drill import DrillResults, Fingerprints, Scratch
 
 
 class World(Protocol):
@@ -95,6 +96,13 @@ class World(Protocol):
 
     @property
     def backup_copies(self) -> BackupCopies: ...
+
+    @property
+    def fingerprints(self) -> Fingerprints: ...
+    @property
+    def scratch(self) -> Scratch: ...
+    @property
+    def drill_results(self) -> DrillResults: ...
 
     def keep_copies(self) -> None: ...
     def backup_engine(self, purpose: Purpose) -> BackupEngine: ...

@@ -5,6 +5,7 @@ manifest's hash, so that a manifest which somebody exchanged shows.
 """
 
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from blocks.world import open_world
@@ -33,7 +34,10 @@ def take_backup(run: str, kind: str) -> dict[str, Any]:
     world = open_world()
     engine = world.backup_engine("write")
     with effect(Subject(run, ""), "backup", "taken", detail=kind, backup_kind=kind, engine=engine.name) as outcome:
-        taken = engine.backup(BackupKind(kind), label=f"run {run} {kind}", limit_s=LIMIT_S, on_progress=_show)
+        fingerprint = partial(world.fingerprints.take, f"slipway-{run}-{kind}")
+        taken = engine.backup(
+            BackupKind(kind), label=f"run {run} {kind}", limit_s=LIMIT_S, on_progress=_show, extra=fingerprint
+        )
         outcome.update(_facts(taken))
     return taken.as_dict()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from cryptography.fernet import Fernet
 
 from blocks.backup_keys import IDENTITY_SECRET, RECIPIENT_SECRET, make_identity, recipient_of
+from blocks.drill_results import KEY_SECRET, make_key
 from blocks.installation import DRILL, GENERAL, PRODUCTION, credentials_path, write_private
 from blocks.settings_seal import key_name
 
@@ -45,6 +46,7 @@ RECIPES: dict[str, Callable[[], str]] = {
     # encrypts at the bucket, and is never stored in the store
     "s3_encryption_key": lambda: secrets.token_hex(32),
     IDENTITY_SECRET: make_identity,
+    KEY_SECRET: make_key,
 }
 
 _GENERAL = ("prefect_auth", "postgres_general", "s3_access_key", "s3_secret_key")
@@ -58,11 +60,12 @@ _SERVERS = (
     "s3_admin_secret_key",
     "s3_encryption_key",
     IDENTITY_SECRET,
+    KEY_SECRET,
 )
 """What no flow of production needs: of Prefect's own database, of the general worker, of the object store's keeper, and
-what opens copies: only drills and restores have that."""
+what opens copies and signs drills: only drills and restores have that."""
 
-_DRILL = (IDENTITY_SECRET, "s3_backup_read_access_key", "s3_backup_read_secret_key")
+_DRILL = (IDENTITY_SECRET, KEY_SECRET, "s3_backup_read_access_key", "s3_backup_read_secret_key")
 """What restoring takes."""
 
 

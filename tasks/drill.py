@@ -31,6 +31,7 @@ from domain.drill import (
     choose_backups,
     failed,
     fill_steps,
+    is_overdue,
     measure_rpo,
     named_target,
     passed,
@@ -336,6 +337,26 @@ def _tell(world: World, drill: Drill, deciding: str, words: str) -> None:
         open_incident.fn(drill.run, "", "", "", "P1", title, words.partition("\n## ")[0])
     elif drill.verdict is Verdict.UNCLEAR:
         notify.fn(drill.run, "", "", "", "drill.unclear", {"checks": deciding, "run": drill.run})
+
+
+@reading_task
+def open_overdue_drill() -> int:
+    """Open an incident where no drill has ended for longer than it should: one a day. Effect: at most one entry.
+
+    Returns: the incident's number; 0 where all is well, or there is nothing to drill yet.
+    """
+    world = open_world()
+    now = world.clock.now()
+    first = next(iter(world.ledger.entries(kinds=["backup.taken"], limit=1)), None)
+    if first is None:
+        return 0
+    last = next(iter(world.ledger.entries(kinds=["drill.completed"], newest_first=True, limit=1)), None)
+    if not is_overdue(last.at if last else None, since=first.at, now=now, interval_s=Objectives().interval_s):
+        return 0
+    since = f"{(last or first).at:%Y-%m-%d %H:%M} UTC"
+    title = say("drill.incident_missed", language=world.language, since=since)
+    # in the name of the day: reconcile looks every five minutes
+    return open_incident.fn(f"drill-overdue-{now:%Y-%m-%d}", "", "", "", "P2", title, title)
 
 
 @reading_task

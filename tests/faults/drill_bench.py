@@ -11,7 +11,7 @@ import sys
 import tarfile
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -32,6 +32,7 @@ from domain.canonical import canonical_json, sha256_hex
 from domain.drill import Objectives
 from domain.ports_backup import Purpose
 from flows.drilling import drill_backups
+from tasks.drill import Restored, restore_scratch
 from tasks.recording import without_engine
 
 BUCKET = "backups"
@@ -70,6 +71,7 @@ class DrillBench:
         self.source: ArchivingServer = barman.source
         self.admin = s3_admin(cast(Installation, barman.store)).client()
         self.clock = ShiftedClock()
+        self.runs = 0
         self.scratch = PostgresScratch(
             folder=folder / "drills", sockets=folder, binaries=bin, user=barman.user, data_python=lambda: Path("/none")
         )
@@ -95,20 +97,32 @@ class DrillBench:
 
     def drill(self, *, is_tamper_wanted: bool = False, objectives: Objectives = OBJECTIVES) -> tuple[str, list[str]]:
         """Drill; returns the verdict and the checks that decided it."""
-        world = self.world
-        # a fresh process at every drill: nothing of the last one is known
-        world.clock = self.clock  # pyright: ignore[reportAttributeAccessIssue]
-        world.scratch = self.scratch  # pyright: ignore[reportAttributeAccessIssue]
-        world.fingerprints = self.fingerprints  # pyright: ignore[reportAttributeAccessIssue]
-        use_world(lambda: world)  # pyright: ignore[reportArgumentType]
-        self.runs = getattr(self, "runs", 0) + 1
-        try:
-            with without_engine():
-                done = drill_backups(f"d{self.runs:06}", objectives, seed="corpus", is_tamper_wanted=is_tamper_wanted)
-        finally:
-            use_world(None)
+        self.runs += 1
+        with self.opened():
+            done = drill_backups(f"d{self.runs:06}", objectives, seed="corpus", is_tamper_wanted=is_tamper_wanted)
         assert self.scratch.leftovers() == [], "a drill left something behind"
         return str(done["verdict"]), list(done["checks"])
+
+    @contextmanager
+    def restored(self, name: str) -> Generator[Restored]:
+        """Lend the backup as a running scratch server."""
+        with self.opened():
+            try:
+                yield restore_scratch("tools", self.backup.id, name)
+            finally:
+                self.scratch.destroy(name)
+
+    @contextmanager
+    def opened(self) -> Generator[None]:
+        """Put this world in the place of the installation's, and no orchestrator in that of Prefect."""
+        world: Any = self.world
+        world.clock, world.scratch, world.fingerprints = self.clock, self.scratch, self.fingerprints
+        use_world(lambda: world)
+        try:
+            with without_engine():
+                yield
+        finally:
+            use_world(None)
 
     def forget_ledger(self) -> None:
         self.world.ledger = type(self.world.ledger)()
@@ -217,10 +231,6 @@ class DrillBench:
         )
         self.source.execute("CREATE INDEX doc_words ON doc (words)")
         self.source.execute("VACUUM FREEZE doc")
-
-
-def shifted(backup: Backup, **changes: Any) -> Backup:
-    return replace(backup, **changes)
 
 
 def flip(place: int) -> Callable[[bytearray], None]:

@@ -74,7 +74,7 @@ def expire_backups(run: str) -> list[str]:
     world = open_world()
     engine = world.backup_engine("expire")
     choice = choose_expired(list(engine.backups()), Retention(), now=world.clock.now())
-    with effect(Subject(run, ""), "backup", "expired", backups=list(choice.expired)) as outcome:
+    with effect(Subject(run, ""), "retention", "applied", expired=list(choice.expired)) as outcome:
         gone = engine.expire(choice.expired, dry_run=False)
         dumps = world.backup_copies.expire(keep=DUMPS_KEPT, dry_run=False)
         outcome.update(log_before=gone.log_before, dumps=list(dumps))
@@ -85,7 +85,7 @@ def expire_backups(run: str) -> list[str]:
 def sweep_backups(run: str) -> list[str]:
     """Remove what killed backups left more than a day ago. Effect: objects go; finished backups stay."""
     engine = open_world().backup_engine("expire")
-    with effect(Subject(run, ""), "backup", "swept") as outcome:
+    with effect(Subject(run, ""), "leftovers", "swept") as outcome:
         outcome["backups"] = list(engine.sweep(older_than=LEFT_OVER_AGE, dry_run=False))
     return list(outcome["backups"])
 

@@ -26,6 +26,7 @@ def s3(open_tmp_root: Path) -> Generator[Installation]:
     state = open_tmp_root / "s3"
     (state / "data").mkdir(parents=True)
     names = [f"{part}{kind}" for part in ("s3", "s3-master", "s3-volume", "s3-filer") for kind in ("", "-grpc")]
+    names.append("s3-tls")
     installation = Installation(
         state=state,
         sockets=state,
@@ -41,7 +42,7 @@ def s3(open_tmp_root: Path) -> Generator[Installation]:
     ensure_configuration(state, user=None)
     write_identities(state / "identities.json", [_identity(keys, name) for name in ALLOWED], user=None)
     flags = server_flags(
-        data=state / "data", identities=state / "identities.json", ports=installation.ports, sockets=state
+        data=state / "data", identities=state / "identities.json", ports=installation.ports, sockets=state, tls=state
     )
     with (state / "weed.log").open("wb") as log:
         weed = subprocess.Popen(

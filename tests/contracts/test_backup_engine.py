@@ -64,7 +64,7 @@ class MemoryBench:
             self.engine.backup(BackupKind.FULL, label=label, limit_s=60)
 
 
-@pytest.fixture(params=["memory", "barman"])
+@pytest.fixture(params=["memory", "barman", "pgbackrest"])
 def bench(request: pytest.FixtureRequest) -> Bench:
     return MemoryBench() if request.param == "memory" else request.getfixturevalue(f"{request.param}_bench")
 

@@ -27,6 +27,7 @@ from blocks.installation import Installation, Users
 from blocks.postgres_server import PostgresServer, wait_ready
 from blocks.wal_door import Archiving, open_door
 from blocks.wal_settings import archive_settings, client_command
+from domain.backup import Backup, at_lsn
 from domain.ports_backup import BackupEngine, Recovery
 
 PASSWORD = secrets.token_urlsafe(12)
@@ -223,6 +224,12 @@ class PgBackRestBench:
         told += [str(self.folder), str(self.ca_file), self.cipher, self.prefix, str(self.source.server.data)]
         told += [self.user or "", str(self.source.server.sockets), str(self.store.ports["s3-tls"])]
         kill_once_stored(BackupBucket(account), f"{self.prefix}/backup/main/2", told)
+
+
+def restored_rows(bench: "BarmanBench", backup: Backup, lsn: str, folder: Path) -> list[str]:
+    """Restore to a place in the log, and read."""
+    with bench.reader.restore(backup.id, at_lsn(lsn), folder, user=bench.user, limit_s=120) as recovery:
+        return bench.rows(recovery)
 
 
 def kill_once_stored(bucket: BackupBucket, folder: str, told: list[str]) -> None:

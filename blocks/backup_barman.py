@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from blocks.backup_bucket import BackupBucket, Listed
-from blocks.backup_records import BackupRecords
+from blocks.backup_records import REPLAY, BackupRecords
 from blocks.backup_server import BackupServer, ServerFacts
 from blocks.backup_tools import follow, probe
 from blocks.guarded import Guarded, Order
@@ -125,7 +125,7 @@ class BarmanEngine:
             name = f"{_LABEL}{sha256_hex(f'{label} {time.time_ns()}')[:24]}"
             self._run_backup(name, facts, limit_s=limit_s, on_progress=on_progress)
             found = self._read_done(name, facts, version)
-            more = dict(extra()) if extra else {}
+            more = {**(dict(extra()) if extra else {}), REPLAY: facts.settings}
             target, segment = server.mark(f"slipway-{found.id}")
             self._wait_archived(segment)
             return self._finish(replace(found, target_lsn=target), label=label, extra=more)
@@ -166,7 +166,10 @@ class BarmanEngine:
             socket, serving = Path(folder) / "s", Serving(self._archive)
             with open_door(socket, serving, user=user):
                 command = client_command(self._python, self._client, socket, "get")
-                yield Recovery(directory, {"restore_command": command, **recovery_settings(target)})
+                yield Recovery(
+                    directory,
+                    {"restore_command": command, **self._records.replay_settings(backup), **recovery_settings(target)},
+                )
             serving.close()
 
     def wal_state(self, *, since: str = "") -> WalState:

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from psycopg.conninfo import conninfo_to_dict
 
 from blocks.backup_bucket import BackupBucket, Listed
-from blocks.backup_records import BackupRecords
+from blocks.backup_records import REPLAY, BackupRecords
 from blocks.backup_server import BackupServer, ServerFacts
 from blocks.backup_tools import follow, probe
 from blocks.guarded import Guarded, Order
@@ -145,7 +145,7 @@ class PgBackRestEngine:
             outcome = follow(self._order("backup", words, limit_s=limit_s), facts.size_bytes, on_progress)
             self._refuse(outcome, "backup", limit_s)
             found = self._read_done(before, facts, version)
-            more = dict(extra()) if extra else {}
+            more = {**(dict(extra()) if extra else {}), REPLAY: facts.settings}
             target, segment = server.mark(f"slipway-{found.id}")
             self._wait_archived(segment)
             objects = self._hash_all(found.id)
@@ -200,7 +200,8 @@ class PgBackRestEngine:
             self._write_configuration(configuration, directory, user)
             self._lay_out(backup, configuration, directory, user=user, limit_s=limit_s)
             command = f"{self._binary} --config={configuration} --stanza={self._stanza} archive-get %f %p"
-            yield Recovery(directory, {"restore_command": command, **recovery_settings(target)})
+            replay = self._records.replay_settings(backup)
+            yield Recovery(directory, {"restore_command": command, **replay, **recovery_settings(target)})
 
     def wal_state(self, *, since: str = "") -> WalState:
         names = {one.key.rpartition("/")[2]: one.at for one in self._bucket.objects(f"{self._prefix}archive/")}

@@ -19,9 +19,23 @@ _LOCK = 0x5119_BACC
 """Of the advisory lock; any number that nobody else takes."""
 
 
+# Source: PostgreSQL 18 manual, 26.3.4 (administrator's overview of hot standby).
+_REPLAY_SETTINGS = (
+    "max_connections",
+    "max_worker_processes",
+    "max_wal_senders",
+    "max_prepared_transactions",
+    "max_locks_per_transaction",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class ServerFacts:
-    """The server as it is now. `size_bytes` of all of its databases, without the log."""
+    """The server as it is now.
+
+    `size_bytes` is that of all of its databases, without the log; `settings` are those that a server which replays its
+    log must not have lower.
+    """
 
     version: int
     system_id: str
@@ -29,6 +43,7 @@ class ServerFacts:
     data: str
     page_checksums: bool
     size_bytes: int
+    settings: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +84,11 @@ class BackupServer:
                 " (SELECT sum(pg_database_size(oid)) FROM pg_database)::bigint"
                 " FROM pg_control_system() s, pg_control_checkpoint() c"
             ).fetchone()
+            settings = session.execute(
+                "SELECT name, setting FROM pg_settings WHERE name = ANY(%s)", [list(_REPLAY_SETTINGS)]
+            ).fetchall()
         assert row is not None
-        return ServerFacts(*row)
+        return ServerFacts(*row, settings=dict(settings))
 
     def archiver(self) -> ArchiverFacts:
         with self._session() as session:

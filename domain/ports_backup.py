@@ -34,9 +34,10 @@ else. Drills and restores open it to read."""
 class Recovery:
     """A restored data folder, and what its server must be started with to recover to the target.
 
-    `settings` are PostgreSQL's, by name, `restore_command` and `recovery_target_*` among them: hand them over as `-c`
-    or write them into `postgresql.auto.conf`. `recovery.signal` lies there already, and the files belong to the user
-    that `restore` was told. `environment` is for the server's process and may hold secrets: never log it.
+    `settings` are PostgreSQL's, by name: `restore_command`, `recovery_target_*`, and those that must not be lower than
+    the original's, or it refuses to replay (`max_connections`, …). Hand them over as `-c` or write them into
+    `postgresql.auto.conf`. `recovery.signal` lies there already, and the files belong to the user that `restore` was
+    told. `environment` is for the server's process and may hold secrets: never log it.
     """
 
     directory: Path

@@ -38,7 +38,13 @@ class ArchivingServer:
 
     def __init__(self, folder: Path, *, bin: Path, user: str | None, settings: dict[str, str]) -> None:
         self.server = PostgresServer(
-            bin=bin, data=folder / "pgdata", port=free_port(), user=user, sockets=folder, settings=settings
+            bin=bin,
+            data=folder / "pgdata",
+            port=free_port(),
+            user=user,
+            sockets=folder,
+            # more than by itself: a restored server that was not told so refuses to replay
+            settings={**settings, "max_connections": "130", "max_locks_per_transaction": "80"},
         )
         self.url = self.server.url(PASSWORD)
         self.archiving: Any = None

@@ -225,7 +225,7 @@ def tell(rows: list[SimpleNamespace]) -> None:
     print("\n| goal | measured | wanted |\n| --- | ---: | ---: |")
     for name, value, wanted in lines:
         print(f"| {name} | {value:.2f} | {wanted} |")
-    print(f"\nthis process, with its S3 client: {memory:.0f} MB; {len(rows)} rounds; barman-cloud 3.19.1, PostgreSQL 18")
+    print(f"\nthis process, with its S3 client: {memory:.0f} MB; {len(rows)} rounds; barman-cloud, PostgreSQL 18")
 
 
 def environment(made: bench.BarmanBench) -> dict[str, str]:

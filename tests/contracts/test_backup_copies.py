@@ -123,11 +123,9 @@ def test_everything_goes_elsewhere_once_locked_and_opens_for_the_identity_alone(
     first, again = real.copies.elsewhere(), real.copies.elsewhere()
     assert first is not None and again is not None and first.new_objects > 0 and again.new_objects == 0
     file = real.place / f"dumps/{real.database}/run-1.dump.age"
-    open_again(file, tmp_path / "once", real.identity)
-    open_again(tmp_path / "once", tmp_path / "dump", real.identity)
-    listed = subprocess.run(
-        [str(real.bin / "pg_restore"), "-l", str(tmp_path / "dump")], capture_output=True, text=True
-    )
+    open_again(file, tmp_path / "dump", real.identity)
+    command = [str(real.bin / "pg_restore"), "-l", str(tmp_path / "dump")]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "TABLE DATA public said" in listed.stdout
     assert not list(real.work.iterdir()), "a draft was left"
     assert b"PLAINWORDS" not in file.read_bytes()

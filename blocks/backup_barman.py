@@ -40,6 +40,7 @@ from domain.backup import (
     Target,
     WalState,
 )
+from domain.backup_retention import choose_log
 from domain.canonical import sha256_hex
 from domain.errors import ConfigError, InvariantError, RefusedError, TransientError
 from domain.ports_backup import Recovery
@@ -172,7 +173,7 @@ class BarmanEngine:
                 )
             serving.close()
 
-    def wal_state(self, *, since: str = "") -> WalState:
+    def wal_state(self, *, since: str = "", until: str = "") -> WalState:
         names = self._archive.names()
         segments = sorted(name for name in names if is_segment(name))
         newest = max(segments, key=lambda name: (name[8:], name), default="")
@@ -181,7 +182,7 @@ class BarmanEngine:
             oldest=min(segments, key=lambda name: (name[8:], name), default=""),
             newest=newest,
             archived_at=names.get(newest),
-            gaps=tuple(find_gaps(segments, since=since)),
+            gaps=tuple(find_gaps(segments, since=since, until=until)),
             missing_histories=tuple(missing_histories(list(names))),
         )
         if self._server is None:
@@ -197,7 +198,7 @@ class BarmanEngine:
             lag_s=max(0.0, waiting_s),
         )
 
-    def expire(self, backups: Sequence[str], *, dry_run: bool) -> Expiry:
+    def expire(self, backups: Sequence[str], *, dry_run: bool, window_begin: datetime | None = None) -> Expiry:
         known = {one.id: one for one in self.backups()}
         for name in backups:
             if name not in known:
@@ -207,14 +208,13 @@ class BarmanEngine:
         left = [one for one in known.values() if one.is_done and one.id not in backups]
         if backups and not left:
             raise RefusedError("Nothing whole would be left. Take a backup first, then expire.")
-        before = min((one.begin_wal for one in left), key=lambda name: name[8:], default="")
+        log = choose_log(left, window_begin=window_begin)
         if not dry_run:
             for name in backups:
                 self._remove(name)
-            if before:
-                self._archive.remove_before(before)
+            self._archive.remove_all_but(log.keeps)
             self._bucket.purge(self._prefix)
-        return Expiry(tuple(backups), dry_run, before)
+        return Expiry(tuple(backups), dry_run, log.since)
 
     def hold(self, backup: str, *, reason: str) -> None:
         self._find(backup)

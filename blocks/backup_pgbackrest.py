@@ -41,6 +41,7 @@ from domain.backup import (
     Target,
     WalState,
 )
+from domain.backup_retention import NeededLog, choose_log
 from domain.errors import ConfigError, InvariantError, RefusedError, TransientError
 from domain.ports_backup import Recovery
 from domain.service import Outcome
@@ -203,7 +204,7 @@ class PgBackRestEngine:
             replay = self._records.replay_settings(backup)
             yield Recovery(directory, {"restore_command": command, **replay, **recovery_settings(target)})
 
-    def wal_state(self, *, since: str = "") -> WalState:
+    def wal_state(self, *, since: str = "", until: str = "") -> WalState:
         names = {one.key.rpartition("/")[2]: one.at for one in self._bucket.objects(f"{self._prefix}archive/")}
         kept = {name.partition("-")[0]: at for name, at in names.items()}
         segments = sorted((name for name in kept if is_segment(name)), key=lambda name: (name[8:], name))
@@ -214,7 +215,7 @@ class PgBackRestEngine:
             oldest=segments[0] if segments else "",
             newest=newest,
             archived_at=kept.get(newest),
-            gaps=tuple(find_gaps(segments, since=since)),
+            gaps=tuple(find_gaps(segments, since=since, until=until)),
             missing_histories=histories,
         )
         if self._server is None:
@@ -226,7 +227,7 @@ class PgBackRestEngine:
             state, failed_at=told.failed_at, failing=failing, waiting=told.waiting, lag_s=max(0.0, waiting_s)
         )
 
-    def expire(self, backups: Sequence[str], *, dry_run: bool) -> Expiry:
+    def expire(self, backups: Sequence[str], *, dry_run: bool, window_begin: datetime | None = None) -> Expiry:
         known = {one.id: one for one in self.backups()}
         for name in backups:
             if name not in known:
@@ -238,13 +239,13 @@ class PgBackRestEngine:
             raise RefusedError("Nothing whole would be left. Take a backup first, then expire.")
         if orphans := [one.id for one in left if one.parent in backups]:
             raise RefusedError(f"{orphans[0]} needs one of these. Expire it as well, or keep its parent.")
-        before = min((one.begin_wal for one in left), key=lambda name: name[8:], default="")
+        log = choose_log(left, window_begin=window_begin)
         if not dry_run:
             for name in backups:
                 self._remove(name)
-            self._remove_log(before)
+            self._remove_log(log)
             self._bucket.purge(self._prefix)
-        return Expiry(tuple(backups), dry_run, before)
+        return Expiry(tuple(backups), dry_run, log.since)
 
     def hold(self, backup: str, *, reason: str) -> None:
         self._find(backup)
@@ -412,10 +413,10 @@ class PgBackRestEngine:
         self._bucket.remove([one.key for one in self._objects_by_label().get(backup, [])])
         self._records.forget(backup)
 
-    def _remove_log(self, before: str) -> None:
+    def _remove_log(self, log: NeededLog) -> None:
         folder = f"{self._prefix}archive/"
         segments = {one.key: one.key.rpartition("/")[2][:24] for one in self._bucket.objects(folder)}
-        self._bucket.remove([key for key, name in segments.items() if is_segment(name) and name[8:] < before[8:]])
+        self._bucket.remove([key for key, name in segments.items() if is_segment(name) and not log.keeps(name)])
 
     def _find(self, backup: str) -> Backup:
         found = self._records.backup(backup)

@@ -7,7 +7,7 @@ One contract suite runs over all of them (`tests/contracts/test_backup_engine.py
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -112,12 +112,14 @@ class BackupEngine(Protocol):
         """
         ...
 
-    def wal_state(self, *, since: str = "") -> WalState:
-        """How the archive of the log stands; gaps are looked for from the segment `since` on."""
+    def wal_state(self, *, since: str = "", until: str = "") -> WalState:
+        """How the archive of the log stands; gaps are looked for from the segment `since` on, up to `until`, by itself
+        the newest. Of a backup from before the window only the log up to its own target is kept."""
         ...
 
-    def expire(self, backups: Sequence[str], *, dry_run: bool) -> Expiry:
-        """Remove backups, and the log that none of the others needs.
+    def expire(self, backups: Sequence[str], *, dry_run: bool, window_begin: datetime | None = None) -> Expiry:
+        """Remove backups, and the log that none of the others needs: all of it from `window_begin` on stays, of older
+        backups what takes them to their own target.
 
         Raises: RefusedError where one of them is held, or nothing whole would be left."""
         ...

@@ -23,7 +23,7 @@ from domain.backup import (
 )
 from domain.backup_protection import judge_copy, judge_server
 from domain.backup_report import BackupReport, render_report
-from domain.backup_retention import Retention, choose_expired
+from domain.backup_retention import Retention, choose_expired, choose_log
 from domain.wal import WalGap, find_gaps, missing_histories, next_segment, read_lsn, segment_at, write_lsn
 
 NOW = datetime(2026, 6, 30, 12, tzinfo=UTC)
@@ -91,6 +91,20 @@ def test_what_was_started_and_left_is_swept_and_not_expired():
     assert choice.expired == ()
 
 
+def test_old_months_keep_only_the_log_that_makes_each_whole():
+    def at(number: int, days: float) -> Backup:
+        name = segment_at(1, number * 16 * 1024 * 1024)
+        return made(
+            days, timeline=1, begin_wal=name, end_wal=name, target_lsn=write_lsn(number * 16 * 1024 * 1024 + 60)
+        )
+
+    log = choose_log([at(10, 100), at(50, 20), at(60, 10)], window_begin=NOW - 14 * DAY)
+    kept = [n for n in range(80) if log.keeps(segment_at(1, n * 16 * 1024 * 1024))]
+    assert kept == [10, 11, *range(50, 80)]
+    assert choose_log([at(10, 100), at(60, 10)], window_begin=None).since == at(10, 100).begin_wal
+    assert choose_log([], window_begin=NOW).keeps("000000010000000000000001")
+
+
 def test_rules_that_keep_nothing_are_refused():
     with pytest.raises(ValueError, match="at least 1"):
         Retention(count=0)
@@ -116,6 +130,7 @@ def test_the_first_segment_that_is_needed_counts_even_where_the_archive_begins_l
     assert find_gaps(SEGMENTS[3:], since=SEGMENTS[1]) == [WalGap(SEGMENTS[1], SEGMENTS[2], 2)]
     assert find_gaps([], since=SEGMENTS[1]) == [WalGap(SEGMENTS[1], SEGMENTS[1], 1)]
     assert find_gaps([SEGMENTS[0], *SEGMENTS[3:]], since=SEGMENTS[3]) == []
+    assert find_gaps([*SEGMENTS[:2], *SEGMENTS[5:]], since=SEGMENTS[0], until=SEGMENTS[1]) == []
 
 
 def test_another_timeline_needs_its_history():

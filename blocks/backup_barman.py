@@ -6,17 +6,17 @@ counts, a killed one is ended with all of its children, and what it leaves is sw
 Encryption is the store's, asked for with each object. Called through `domain.ports_backup.BackupEngine`.
 """
 
-import json
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from blocks.backup_bucket import BackupBucket, Listed
 from blocks.backup_records import REPLAY, BackupRecords
@@ -47,7 +47,7 @@ from domain.ports_backup import Recovery
 from domain.service import Outcome
 from domain.wal import find_gaps, is_segment, missing_histories
 
-TOOLS = ("barman-cloud-backup", "barman-cloud-backup-list", "barman-cloud-restore")
+TOOLS = ("barman-cloud-backup", "barman-cloud-restore")
 PREFIX = "postgres"
 _LABEL = "slipway-"
 _ARCHIVED_LIMIT_S = 120
@@ -92,13 +92,12 @@ class BarmanEngine:
         return self._archive
 
     def availability(self) -> Availability:
-        versions: set[str] = set()
-        for tool in TOOLS:
-            version, problem = probe(self._tools / tool)
+        with ThreadPoolExecutor(max_workers=len(TOOLS)) as pool:  # each takes half a second to start
+            found = list(pool.map(probe, [self._tools / tool for tool in TOOLS]))
+        for tool, (_, problem) in zip(TOOLS, found, strict=True):
             if problem:
                 return Availability(False, reason=f"{tool} {problem}. Install requirements/runtime.txt.")
-            versions.add(version)
-        return Availability(True, version=min(versions))
+        return Availability(True, version=min(version for version, _ in found))
 
     def backup(
         self,
@@ -248,14 +247,15 @@ class BarmanEngine:
 
     def _read_done(self, name: str, facts: ServerFacts, version: str) -> Backup:
         """Read what the tool says that it made. Raises: InvariantError where it is not done; its exit code was 0."""
-        made = [one for one in self._list() if one.get("backup_name") == name]
-        if len(made) != 1 or made[0].get("status") != "DONE":
+        infos = {id: self._info(id) for id in self._objects_by_id()}
+        made = [(id, info) for id, info in infos.items() if info.get("backup_name") == name]
+        if len(made) != 1 or made[0][1].get("status") != "DONE":
             raise InvariantError(
-                f"barman-cloud-backup ended with 0, but lists no finished backup named {name}. Run again."
+                f"barman-cloud-backup ended with 0, and left no finished backup named {name}. Run again."
             )
-        info = made[0]
+        id, info = made[0]
         return Backup(
-            id=str(info["backup_id"]),
+            id=id,
             kind=BackupKind.FULL,
             state=BackupState.DONE,
             engine=self.name,
@@ -320,19 +320,11 @@ class BarmanEngine:
         with Guarded(self._order(command, {}, limit_s=limit_s)) as guarded:
             return guarded.wait()
 
-    def _list(self) -> list[dict[str, Any]]:
-        command = [str(self._tools / "barman-cloud-backup-list"), *self._where(), "--format", "json"]
-        with tempfile.TemporaryDirectory(prefix="slipway-barman-") as folder:
-            log = Path(folder) / "list.json"
-            order = replace(self._order([*command, self._url, self._cluster], {}, limit_s=_TOOL_LIMIT_S), log=log)
-            with Guarded(order) as guarded:
-                outcome = guarded.wait()
-            self._refuse(outcome, "backup-list", _TOOL_LIMIT_S)
-            text = log.read_text() if log.exists() else ""
-        try:
-            return cast(list[dict[str, Any]], json.loads(text[text.index("{") :])["backups_list"])
-        except (ValueError, KeyError) as exc:
-            raise TransientError(f"barman-cloud-backup-list said what is no list: {text[:200]!r}") from exc
+    def _info(self, backup: str) -> dict[str, str]:
+        """What barman wrote down of a backup: a line `key=value` each."""
+        found = self._bucket.get(f"{self._prefix}base/{backup}/backup.info")
+        lines = found[0].decode(errors="replace").splitlines() if found else []
+        return dict((line.partition("=")[0], line.partition("=")[2]) for line in lines if "=" in line)
 
     def _refuse(self, outcome: Outcome, what: str, limit_s: float) -> None:
         """Raises: what a failed command of barman-cloud means."""

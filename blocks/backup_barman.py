@@ -6,26 +6,22 @@ counts, a killed one is ended with all of its children, and what it leaves is sw
 Encryption is the store's, asked for with each object. Called through `domain.ports_backup.BackupEngine`.
 """
 
-import json
-import re
 import shutil
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from pathlib import Path
-from typing import Any, cast
-
-import psutil
+from typing import Any
 
 from blocks.backup_bucket import BackupBucket, Listed
-from blocks.backup_records import BackupRecords
+from blocks.backup_records import REPLAY, BackupRecords
 from blocks.backup_server import BackupServer, ServerFacts
+from blocks.backup_tools import follow, probe
 from blocks.guarded import Guarded, Order
 from blocks.identity import clean_environment, give_all
 from blocks.wal_archive import WalArchive
@@ -44,21 +40,18 @@ from domain.backup import (
     Target,
     WalState,
 )
+from domain.backup_retention import choose_log
 from domain.canonical import sha256_hex
 from domain.errors import ConfigError, InvariantError, RefusedError, TransientError
 from domain.ports_backup import Recovery
 from domain.service import Outcome
 from domain.wal import find_gaps, is_segment, missing_histories
 
-TOOLS = ("barman-cloud-backup", "barman-cloud-backup-list", "barman-cloud-restore")
+TOOLS = ("barman-cloud-backup", "barman-cloud-restore")
 PREFIX = "postgres"
 _LABEL = "slipway-"
-_POLL_S = 0.5
 _ARCHIVED_LIMIT_S = 120
 _TOOL_LIMIT_S = 120
-_VERSION = re.compile(r"\b(\d+\.\d+(?:\.\d+)?)\b")
-_READ_BEFORE_BYTES = 30_000_000
-"""What the tool reads of itself before the first byte of the server: not counted as progress."""
 
 
 class BarmanEngine:
@@ -99,13 +92,12 @@ class BarmanEngine:
         return self._archive
 
     def availability(self) -> Availability:
-        versions: set[str] = set()
-        for tool in TOOLS:
-            version, problem = probe(self._tools / tool)
+        with ThreadPoolExecutor(max_workers=len(TOOLS)) as pool:  # each takes half a second to start
+            found = list(pool.map(probe, [self._tools / tool for tool in TOOLS]))
+        for tool, (_, problem) in zip(TOOLS, found, strict=True):
             if problem:
                 return Availability(False, reason=f"{tool} {problem}. Install requirements/runtime.txt.")
-            versions.add(version)
-        return Availability(True, version=min(versions))
+        return Availability(True, version=min(version for version, _ in found))
 
     def backup(
         self,
@@ -133,7 +125,7 @@ class BarmanEngine:
             name = f"{_LABEL}{sha256_hex(f'{label} {time.time_ns()}')[:24]}"
             self._run_backup(name, facts, limit_s=limit_s, on_progress=on_progress)
             found = self._read_done(name, facts, version)
-            more = dict(extra()) if extra else {}
+            more = {**(dict(extra()) if extra else {}), REPLAY: facts.settings}
             target, segment = server.mark(f"slipway-{found.id}")
             self._wait_archived(segment)
             return self._finish(replace(found, target_lsn=target), label=label, extra=more)
@@ -174,10 +166,13 @@ class BarmanEngine:
             socket, serving = Path(folder) / "s", Serving(self._archive)
             with open_door(socket, serving, user=user):
                 command = client_command(self._python, self._client, socket, "get")
-                yield Recovery(directory, {"restore_command": command, **recovery_settings(target)})
+                yield Recovery(
+                    directory,
+                    {"restore_command": command, **self._records.replay_settings(backup), **recovery_settings(target)},
+                )
             serving.close()
 
-    def wal_state(self, *, since: str = "") -> WalState:
+    def wal_state(self, *, since: str = "", until: str = "") -> WalState:
         names = self._archive.names()
         segments = sorted(name for name in names if is_segment(name))
         newest = max(segments, key=lambda name: (name[8:], name), default="")
@@ -186,7 +181,7 @@ class BarmanEngine:
             oldest=min(segments, key=lambda name: (name[8:], name), default=""),
             newest=newest,
             archived_at=names.get(newest),
-            gaps=tuple(find_gaps(segments, since=since)),
+            gaps=tuple(find_gaps(segments, since=since, until=until)),
             missing_histories=tuple(missing_histories(list(names))),
         )
         if self._server is None:
@@ -202,7 +197,7 @@ class BarmanEngine:
             lag_s=max(0.0, waiting_s),
         )
 
-    def expire(self, backups: Sequence[str], *, dry_run: bool) -> Expiry:
+    def expire(self, backups: Sequence[str], *, dry_run: bool, window_begin: datetime | None = None) -> Expiry:
         known = {one.id: one for one in self.backups()}
         for name in backups:
             if name not in known:
@@ -212,14 +207,13 @@ class BarmanEngine:
         left = [one for one in known.values() if one.is_done and one.id not in backups]
         if backups and not left:
             raise RefusedError("Nothing whole would be left. Take a backup first, then expire.")
-        before = min((one.begin_wal for one in left), key=lambda name: name[8:], default="")
+        log = choose_log(left, window_begin=window_begin)
         if not dry_run:
             for name in backups:
                 self._remove(name)
-            if before:
-                self._archive.remove_before(before)
+            self._archive.remove_all_but(log.keeps)
             self._bucket.purge(self._prefix)
-        return Expiry(tuple(backups), dry_run, before)
+        return Expiry(tuple(backups), dry_run, log.since)
 
     def hold(self, backup: str, *, reason: str) -> None:
         self._find(backup)
@@ -253,14 +247,15 @@ class BarmanEngine:
 
     def _read_done(self, name: str, facts: ServerFacts, version: str) -> Backup:
         """Read what the tool says that it made. Raises: InvariantError where it is not done; its exit code was 0."""
-        made = [one for one in self._list() if one.get("backup_name") == name]
-        if len(made) != 1 or made[0].get("status") != "DONE":
+        infos = {id: self._info(id) for id in self._objects_by_id()}
+        made = [(id, info) for id, info in infos.items() if info.get("backup_name") == name]
+        if len(made) != 1 or made[0][1].get("status") != "DONE":
             raise InvariantError(
-                f"barman-cloud-backup ended with 0, but lists no finished backup named {name}. Run again."
+                f"barman-cloud-backup ended with 0, and left no finished backup named {name}. Run again."
             )
-        info = made[0]
+        id, info = made[0]
         return Backup(
-            id=str(info["backup_id"]),
+            id=id,
             kind=BackupKind.FULL,
             state=BackupState.DONE,
             engine=self.name,
@@ -325,19 +320,11 @@ class BarmanEngine:
         with Guarded(self._order(command, {}, limit_s=limit_s)) as guarded:
             return guarded.wait()
 
-    def _list(self) -> list[dict[str, Any]]:
-        command = [str(self._tools / "barman-cloud-backup-list"), *self._where(), "--format", "json"]
-        with tempfile.TemporaryDirectory(prefix="slipway-barman-") as folder:
-            log = Path(folder) / "list.json"
-            order = replace(self._order([*command, self._url, self._cluster], {}, limit_s=_TOOL_LIMIT_S), log=log)
-            with Guarded(order) as guarded:
-                outcome = guarded.wait()
-            self._refuse(outcome, "backup-list", _TOOL_LIMIT_S)
-            text = log.read_text() if log.exists() else ""
-        try:
-            return cast(list[dict[str, Any]], json.loads(text[text.index("{") :])["backups_list"])
-        except (ValueError, KeyError) as exc:
-            raise TransientError(f"barman-cloud-backup-list said what is no list: {text[:200]!r}") from exc
+    def _info(self, backup: str) -> dict[str, str]:
+        """What barman wrote down of a backup: a line `key=value` each."""
+        found = self._bucket.get(f"{self._prefix}base/{backup}/backup.info")
+        lines = found[0].decode(errors="replace").splitlines() if found else []
+        return dict((line.partition("=")[0], line.partition("=")[2]) for line in lines if "=" in line)
 
     def _refuse(self, outcome: Outcome, what: str, limit_s: float) -> None:
         """Raises: what a failed command of barman-cloud means."""
@@ -407,41 +394,6 @@ class BarmanEngine:
         if self._server is None:
             raise ConfigError("This engine was opened without a server. Open it to write.")
         return self._server
-
-
-@cache
-def probe(tool: Path, argument: str = "--version") -> tuple[str, str]:
-    """Run a binary with `--version`: (version, problem); a wheel or a package may ship one that crashes."""
-    order = Order([str(tool), argument], Path("/"), clean_environment(), limit_s=60)
-    with Guarded(order) as guarded:
-        outcome = guarded.wait()
-    match = _VERSION.search(outcome.tail)
-    if outcome.exit_code != 0 or match is None:
-        return "", f"does not run ({outcome.exit_code}: {' '.join(outcome.tail.split())[:120]})"
-    return match[1], ""
-
-
-def follow(order: Order, bytes_total: int, on_progress: Callable[[BackupProgress], None]) -> Outcome:
-    """Run a command to its end and tell meanwhile how much of the server it has read."""
-    begun, outcome = time.monotonic(), list[Outcome]()
-    with Guarded(order) as guarded:
-        waiting = threading.Thread(target=lambda: outcome.append(guarded.wait()), daemon=True)
-        waiting.start()
-        while waiting.is_alive():
-            done = max(0, _bytes_read(guarded.process.pid) - _READ_BEFORE_BYTES)
-            on_progress(BackupProgress(min(done, bytes_total), bytes_total, time.monotonic() - begun))
-            waiting.join(_POLL_S)
-    if not outcome:
-        raise InvariantError("The guard of a backup was killed. Run again.")
-    return outcome[0]
-
-
-def _bytes_read(guard: int) -> int:
-    try:
-        children = psutil.Process(guard).children()
-        return int(cast(Any, children[0].io_counters()).read_chars) if children else 0
-    except (psutil.Error, OSError):
-        return 0
 
 
 def _time(text: object) -> datetime:

@@ -283,7 +283,8 @@ def ensure_backup_bucket(admin: Account, bucket: str = BUCKET, *, lock_days: int
                 "Effect": "Deny",
                 "Principal": {"AWS": denied},
                 "Action": ["s3:DeleteObject", "s3:DeleteObjectVersion", "s3:BypassGovernanceRetention"],
-                "Resource": f"arn:aws:s3:::{bucket}/*",
+                # pgBackRest's `backup` always deletes this one, a link that S3 has no place for; nothing lies there
+                "NotResource": f"arn:aws:s3:::{bucket}/*/backup/main/latest",
             }
         ],
     }

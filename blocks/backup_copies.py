@@ -7,6 +7,7 @@ held which content: any run's state can be put back, and nothing is copied twice
 
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -113,7 +114,7 @@ class Copies:
         for one in self._bucket.objects(""):
             mark = {"size_bytes": one.size_bytes, "at": one.at.isoformat()}
             kept = index.get(one.key, {})
-            path = folder / f"{one.key}{_SUFFIX}"
+            path = folder / (one.key if one.key.endswith(_SUFFIX) else f"{one.key}{_SUFFIX}")
             if {name: kept.get(name) for name in mark} == mark and path.exists():
                 continue
             index[one.key] = {**mark, **self._copy_out(one.key, path)}
@@ -156,14 +157,17 @@ class Copies:
         return sha256, True
 
     def _copy_out(self, key: str, path: Path) -> dict[str, str]:
-        """Write one object, locked, to the second place, whole or not at all."""
+        """Write one object, locked as it may be already, to the second place, whole or not at all."""
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".{path.name}.{os.getpid()}")
         with tempfile.TemporaryDirectory(dir=self._work, prefix="copy-") as name:
             plain = Path(name) / "plain"
             sha256 = self._bucket.fetch(key, plain)
             try:
-                lock_away(plain, draft, self._recipient())
+                if key.endswith(_SUFFIX):
+                    shutil.copyfile(plain, draft)
+                else:
+                    lock_away(plain, draft, self._recipient())
                 locked = sha256_of(draft)
                 draft.replace(path)
             finally:

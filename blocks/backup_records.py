@@ -13,6 +13,9 @@ from blocks.backup_bucket import BackupBucket
 from domain.backup import Backup, BackupManifest, Evidence, StoredObject, read_backup, read_manifest
 from domain.canonical import canonical_json, sha256_hex
 
+REPLAY = "settings"
+"""In a manifest's `extra`: settings that a server which replays the log must not have lower."""
+
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -59,6 +62,11 @@ class BackupRecords:
         ids = [one.key.removeprefix(folder).removesuffix(".json") for one in self._bucket.objects(folder)]
         found = ((one, self.backup(one)) for one in ids)
         return {one: backup for one, backup in found if backup is not None}
+
+    def replay_settings(self, backup: str) -> dict[str, str]:
+        """What a restored server must be started with, besides its recovery's settings."""
+        manifest = self.manifest(backup)
+        return dict(manifest.extra.get(REPLAY, {})) if manifest else {}
 
     def hold(self, backup: str, reason: str) -> None:
         if reason:

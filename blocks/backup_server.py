@@ -4,6 +4,7 @@ One session for the length of a backup: it holds the lock that keeps two backups
 `sweep` whether somebody is at work. All errors in our words.
 """
 
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,10 +19,29 @@ from domain.wal import read_lsn, segment_at
 _LOCK = 0x5119_BACC
 """Of the advisory lock; any number that nobody else takes."""
 
+_LOCK_LIMIT_S = 3.0
+"""The session of one that was killed ends within a moment."""
+
+_POLL_S = 0.1
+
+
+# Source: PostgreSQL 18 manual, 26.3.4 (administrator's overview of hot standby).
+_REPLAY_SETTINGS = (
+    "max_connections",
+    "max_worker_processes",
+    "max_wal_senders",
+    "max_prepared_transactions",
+    "max_locks_per_transaction",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class ServerFacts:
-    """The server as it is now. `size_bytes` of all of its databases, without the log."""
+    """The server as it is now.
+
+    `size_bytes` is that of all of its databases, without the log; `settings` are those that a server which replays its
+    log must not have lower.
+    """
 
     version: int
     system_id: str
@@ -29,6 +49,7 @@ class ServerFacts:
     data: str
     page_checksums: bool
     size_bytes: int
+    settings: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +90,11 @@ class BackupServer:
                 " (SELECT sum(pg_database_size(oid)) FROM pg_database)::bigint"
                 " FROM pg_control_system() s, pg_control_checkpoint() c"
             ).fetchone()
+            settings = session.execute(
+                "SELECT name, setting FROM pg_settings WHERE name = ANY(%s)", [list(_REPLAY_SETTINGS)]
+            ).fetchall()
         assert row is not None
-        return ServerFacts(*row)
+        return ServerFacts(*row, settings=dict(settings))
 
     def archiver(self) -> ArchiverFacts:
         with self._session() as session:
@@ -96,10 +120,21 @@ class BackupServer:
     def alone(self) -> Generator[None]:
         """Keep every other backup of this server away. Raises: TransientError where one is at work."""
         with self._session() as session:
-            row = session.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK]).fetchone()
-            if not row or not row[0]:
-                raise TransientError("Another backup of this server is at work. It may end first; ask again.")
-            yield
+            deadline = time.monotonic() + _LOCK_LIMIT_S
+            while not self._lock(session):
+                if time.monotonic() > deadline:
+                    raise TransientError("Another backup of this server is at work. It may end first; ask again.")
+                time.sleep(_POLL_S)
+            try:
+                yield
+            finally:
+                # not left to the end of the session, which the server comes to a moment later
+                session.execute("SELECT pg_advisory_unlock(%s)", [_LOCK])
+
+    @staticmethod
+    def _lock(session: psycopg.Connection[Any]) -> bool:
+        row = session.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK]).fetchone()
+        return bool(row and row[0])
 
     @contextmanager
     def _session(self) -> Generator[psycopg.Connection[Any]]:

@@ -25,6 +25,7 @@ from domain.backup import (
     Target,
     WalState,
 )
+from domain.backup_retention import choose_log
 from domain.canonical import sha256_hex
 from domain.errors import ConfigError, InvariantError, RefusedError, TransientError
 from domain.ports_backup import Recovery
@@ -135,7 +136,9 @@ class MemoryBackupEngine:
                 damage.append(f"{one.key} is missing")
             elif sha256_hex(self.objects[one.key]) != one.sha256:
                 damage.append(f"{one.key} differs")
-        size = sum(one.size_bytes for one in manifest.objects)
+        size, parent = sum(one.size_bytes for one in manifest.objects), self._get(backup).parent
+        if parent:
+            damage += self.verify(parent).damage
         return Evidence(backup, len(manifest.objects), size, tuple(damage))
 
     @contextmanager
@@ -153,31 +156,33 @@ class MemoryBackupEngine:
         settings = {f"recovery_target_{target.kind}": target.value, "restore_command": "memory %f %p"}
         yield Recovery(directory, settings)
 
-    def wal_state(self, *, since: str = "") -> WalState:
+    def wal_state(self, *, since: str = "", until: str = "") -> WalState:
         names = sorted(name for name in self.server.segments if is_segment(name))
         return WalState(
             segments=len(names),
             oldest=names[0] if names else "",
             newest=names[-1] if names else "",
             archived_at=self.server.now() if names else None,
-            gaps=tuple(find_gaps(names, since=since)),
+            gaps=tuple(find_gaps(names, since=since, until=until)),
             missing_histories=tuple(missing_histories(names)),
         )
 
-    def expire(self, backups: Sequence[str], *, dry_run: bool) -> Expiry:
+    def expire(self, backups: Sequence[str], *, dry_run: bool, window_begin: datetime | None = None) -> Expiry:
         gone = {name: self._get(name) for name in backups}
         if held := [one for one in gone.values() if one.hold]:
             raise RefusedError(f"{held[0].id} is held: {held[0].hold}. Let it go first.")
         left = [one for one in self.backups() if one.is_done and one.id not in gone]
         if backups and not left:
             raise RefusedError("Nothing whole would be left. Take a backup first.")
-        before = min((one.begin_wal for one in left), default="")
+        if orphans := [one.id for one in left if one.parent in gone]:
+            raise RefusedError(f"{orphans[0]} needs one of these. Expire it as well, or keep its parent.")
+        log = choose_log(left, window_begin=window_begin)
         if not dry_run:
             for name in gone:
                 self._remove(name)
-            for name in [name for name in self.server.segments if name < before]:
+            for name in [name for name in self.server.segments if not log.keeps(name)]:
                 del self.server.segments[name]
-        return Expiry(tuple(backups), dry_run, before)
+        return Expiry(tuple(backups), dry_run, log.since)
 
     def hold(self, backup: str, *, reason: str) -> None:
         self.kept[backup] = replace(self._get(backup), hold=reason)

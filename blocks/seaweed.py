@@ -84,11 +84,14 @@ def ensure_configuration(folder: Path, *, user: str | None) -> None:
     give(path, user, mode=0o400)
 
 
-def server_flags(*, data: Path, identities: Path, ports: Mapping[str, int], sockets: Path) -> list[str]:
+def server_flags(
+    *, data: Path, identities: Path, ports: Mapping[str, int], sockets: Path, tls: Path | None = None
+) -> list[str]:
     """The flags of `weed server`; all its listeners on 127.0.0.1 and on ports of ours.
 
     Args:
-        ports: `s3`, `s3-grpc`, and the same two of `s3-master`, `s3-volume` and `s3-filer`.
+        ports: `s3`, `s3-grpc`, and the same two of `s3-master`, `s3-volume` and `s3-filer`; `s3-tls` with `tls`.
+        tls: the folder of `ensure_configuration`, whose certificate S3 shows on a second port; None: no such port.
     """
     flags = {
         "dir": data,
@@ -115,6 +118,9 @@ def server_flags(*, data: Path, identities: Path, ports: Mapping[str, int], sock
         "s3.config": identities,
         "s3.localSocket": sockets / "s3.sock",
     }
+    if tls is not None:
+        keys = tls / "security"
+        flags |= {"s3.port.https": ports["s3-tls"], "s3.cert.file": keys / "weed.crt", "s3.key.file": keys / "weed.key"}
     return [f"-{key}={value}" for key, value in flags.items()]
 
 

@@ -6,7 +6,7 @@ takes the latter for the end of the log. Called by the resident archiver, by res
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import zstandard
@@ -63,12 +63,12 @@ class WalArchive:
         found = {one.key.rpartition("/")[2].removesuffix(_SUFFIX): one.at for one in self._bucket.objects(self._folder)}
         return {name: at for name, at in found.items() if is_wal_file(name)}
 
-    def remove_before(self, segment: str) -> Sequence[str]:
-        """Remove segments (and labels of backups) older than this one, whatever their timeline; histories stay."""
+    def remove_all_but(self, keeps: Callable[[str], bool]) -> Sequence[str]:
+        """Remove segments, and labels of backups, that are not to be kept; histories stay."""
         gone = [
             one.key
             for one in self._bucket.objects(self._folder)
-            if is_segment((name := one.key.rpartition("/")[2])[:24]) and name[8:24] < segment[8:24]
+            if is_segment((name := one.key.rpartition("/")[2])[:24]) and not keeps(name[:24])
         ]
         self._bucket.remove(gone)
         return gone

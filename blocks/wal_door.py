@@ -108,8 +108,8 @@ class _Caller(socketserver.StreamRequestHandler):
             if not is_wal_file(name):
                 raise ValueError("that is no file of the log")
             content = server.answer(action, name)
-            self.wfile.write(f"ok {len(content)}\n".encode())
-            self.wfile.write(content)
+            # in one piece: after the first line of an answer to `put` the caller is gone
+            self.wfile.write(f"ok {len(content)}\n".encode() + content)
         except _Missing:
             self.wfile.write(b"missing there is no such segment\n")
         except (SlipwayError, OSError, ValueError) as exc:

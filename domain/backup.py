@@ -240,11 +240,12 @@ class Availability:
 
 @dataclass(frozen=True, slots=True)
 class Expiry:
-    """What went, or would go. `log_before`: segments older than this one went with it."""
+    """What went, or would go. `log_since`: every segment from this one on stays; of older ones only what a backup that
+    stays needs for itself."""
 
     backups: tuple[str, ...]
     dry_run: bool
-    log_before: str = ""
+    log_since: str = ""
 
 
 @dataclass(frozen=True, slots=True)

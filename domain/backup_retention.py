@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from domain.backup import Backup, BackupKind
+from domain.wal import next_segment, read_lsn, segment_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,46 @@ def choose_expired(backups: Sequence[Backup], rules: Retention, *, now: datetime
     _keep_parents(done, kept)
     expired = tuple(one.id for one in done if one.id not in kept)
     return Choice(expired, {name: tuple(reasons) for name, reasons in kept.items()})
+
+
+@dataclass(frozen=True, slots=True)
+class NeededLog:
+    """Which segments backups that stay need: all from `since` on, and of older ones only what makes each whole."""
+
+    since: str
+    spans: tuple[tuple[str, str], ...] = ()
+
+    def keeps(self, segment: str) -> bool:
+        """Whether a segment is needed; by its number, whatever its timeline."""
+        number = segment[8:24]
+        spans = any(first[8:] <= number <= last[8:] for first, last in self.spans)
+        return not self.since or number >= self.since[8:] or spans
+
+
+def choose_log(backups: Sequence[Backup], *, window_begin: datetime | None) -> NeededLog:
+    """Choose which segments to keep beside these backups.
+
+    Args:
+        window_begin: from this moment on a recovery to any moment is wanted, which begins at the last full backup
+            before it; older backups are restored to their own target only. None: from the oldest backup on.
+    """
+    done = sorted((one for one in backups if one.is_done and one.begin_wal), key=lambda one: one.begun_at)
+    if not done:
+        return NeededLog("")
+    first = done[0]
+    if window_begin is not None:
+        full = [one for one in done if one.kind is BackupKind.FULL]
+        before = [one for one in full if one.begun_at <= window_begin]
+        first = before[-1] if before else first
+    spans = [(one.begin_wal, _last_needed(one)) for one in done if one.begun_at < first.begun_at]
+    return NeededLog(first.begin_wal, tuple(spans))
+
+
+def _last_needed(backup: Backup) -> str:
+    """The segment after the one that holds the target: the record that ends recovery may lie there."""
+    if not backup.target_lsn:
+        return backup.end_wal
+    return next_segment(segment_at(backup.timeline, read_lsn(backup.target_lsn)))
 
 
 def _reasons(done: Sequence[Backup], rules: Retention, *, now: datetime) -> list[tuple[Backup, str]]:

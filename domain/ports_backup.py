@@ -7,7 +7,7 @@ One contract suite runs over all of them (`tests/contracts/test_backup_engine.py
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -34,9 +34,10 @@ else. Drills and restores open it to read."""
 class Recovery:
     """A restored data folder, and what its server must be started with to recover to the target.
 
-    `settings` are PostgreSQL's, by name, `restore_command` and `recovery_target_*` among them: hand them over as `-c`
-    or write them into `postgresql.auto.conf`. `recovery.signal` lies there already, and the files belong to the user
-    that `restore` was told. `environment` is for the server's process and may hold secrets: never log it.
+    `settings` are PostgreSQL's, by name: `restore_command`, `recovery_target_*`, and those that must not be lower than
+    the original's, or it refuses to replay (`max_connections`, …). Hand them over as `-c` or write them into
+    `postgresql.auto.conf`. `recovery.signal` lies there already, and the files belong to the user that `restore` was
+    told. `environment` is for the server's process and may hold secrets: never log it.
     """
 
     directory: Path
@@ -111,12 +112,14 @@ class BackupEngine(Protocol):
         """
         ...
 
-    def wal_state(self, *, since: str = "") -> WalState:
-        """How the archive of the log stands; gaps are looked for from the segment `since` on."""
+    def wal_state(self, *, since: str = "", until: str = "") -> WalState:
+        """How the archive of the log stands; gaps are looked for from the segment `since` on, up to `until`, by itself
+        the newest. Of a backup from before the window only the log up to its own target is kept."""
         ...
 
-    def expire(self, backups: Sequence[str], *, dry_run: bool) -> Expiry:
-        """Remove backups, and the log that none of the others needs.
+    def expire(self, backups: Sequence[str], *, dry_run: bool, window_begin: datetime | None = None) -> Expiry:
+        """Remove backups, and the log that none of the others needs: all of it from `window_begin` on stays, of older
+        backups what takes them to their own target.
 
         Raises: RefusedError where one of them is held, or nothing whole would be left."""
         ...

@@ -69,11 +69,14 @@ def next_segment(name: str, *, segment_bytes: int = SEGMENT_BYTES) -> str:
     return _write(timeline_of(name), _number(name, segment_bytes) + 1, segment_bytes)
 
 
-def find_gaps(names: Collection[str], *, since: str = "", segment_bytes: int = SEGMENT_BYTES) -> list[WalGap]:
+def find_gaps(
+    names: Collection[str], *, since: str = "", until: str = "", segment_bytes: int = SEGMENT_BYTES
+) -> list[WalGap]:
     """Find segments that are missing between the oldest and the newest of each timeline, oldest first.
 
     Args:
         names: what the archive holds; what is no segment is passed over.
+        until: the segment that is the last to be looked at; empty: the newest there is.
         since: the segment from which on everything is needed, missing itself or not; empty: the oldest there is.
 
     A timeline begins inside a segment that its parent has as well; so what a timeline is not known to have needed
@@ -81,6 +84,7 @@ def find_gaps(names: Collection[str], *, since: str = "", segment_bytes: int = S
     """
     gaps: list[WalGap] = []
     segments = sorted({name for name in names if is_segment(name) and name[8:] >= since[8:]})
+    segments = [name for name in segments if not until or name[8:] <= until[8:]]
     for timeline in sorted({timeline_of(name) for name in segments}):
         numbers = [_number(name, segment_bytes) for name in segments if timeline_of(name) == timeline]
         if since and timeline_of(since) == timeline:

@@ -12,7 +12,7 @@ from blocks.world import open_world
 from domain.backup import Backup, BackupKind, BackupProgress, KeptCopy
 from domain.backup_protection import Objectives, Protection, judge_copy, judge_server
 from domain.backup_report import BackupReport, explain_protection, render_report
-from domain.backup_retention import Retention, choose_expired
+from domain.backup_retention import Retention, choose_expired, choose_log
 from domain.catalogue import say
 from domain.ledger import Entry
 from tasks.recording import Subject, effect, effect_task, reading_task
@@ -77,11 +77,12 @@ def expire_backups(run: str) -> list[str]:
     """Remove what no rule keeps, and dumps beyond the newest. Effect: objects go from sight; holds stay."""
     world = open_world()
     engine = world.backup_engine("expire")
-    choice = choose_expired(list(engine.backups()), Retention(), now=world.clock.now())
-    with effect(Subject(run, ""), "backup", "expired", backups=list(choice.expired)) as outcome:
-        gone = engine.expire(choice.expired, dry_run=False)
+    now, rules = world.clock.now(), Retention()
+    choice = choose_expired(list(engine.backups()), rules, now=now)
+    with effect(Subject(run, ""), "retention", "applied", expired=list(choice.expired)) as outcome:
+        gone = engine.expire(choice.expired, dry_run=False, window_begin=_window_begin(now))
         dumps = world.backup_copies.expire(keep=DUMPS_KEPT, dry_run=False)
-        outcome.update(log_before=gone.log_before, dumps=list(dumps))
+        outcome.update(log_since=gone.log_since, dumps=list(dumps))
     return [*choice.expired, *dumps]
 
 
@@ -89,7 +90,7 @@ def expire_backups(run: str) -> list[str]:
 def sweep_backups(run: str) -> list[str]:
     """Remove what killed backups left more than a day ago. Effect: objects go; finished backups stay."""
     engine = open_world().backup_engine("expire")
-    with effect(Subject(run, ""), "backup", "swept") as outcome:
+    with effect(Subject(run, ""), "leftovers", "swept") as outcome:
         outcome["backups"] = list(engine.sweep(older_than=LEFT_OVER_AGE, dry_run=False))
     return list(outcome["backups"])
 
@@ -172,7 +173,12 @@ def _newest(kind: str, **wanted: str) -> Entry | None:
 
 
 def _oldest_segment(done: list[Backup] | tuple[Backup, ...]) -> str:
-    return min((one.begin_wal for one in done), key=lambda name: name[8:], default="")
+    """The segment from which on the log must have no gap."""
+    return choose_log(done, window_begin=_window_begin(open_world().clock.now())).since
+
+
+def _window_begin(now: datetime) -> datetime:
+    return now - timedelta(days=Retention().window_days)
 
 
 def _facts(taken: Backup) -> dict[str, Any]:

@@ -89,12 +89,14 @@ def _archiving(kit: Kit) -> dict[str, str]:
 def archiver(kit: Kit) -> Program:
     """The one who takes PostgreSQL's log to S3: resident, so that a segment costs hundredths of a second."""
     kept = {name: kit.environ[name] for name in ("HOME", "USER", "LOGNAME", "LANG", "TZ") if name in kit.environ}
-    state = str(kit.installation.state)
+    # read at the start only: other keys must be another program to supervisor
+    keys = "".join(kit.credentials[f"s3_backup_{kind}_key"] for kind in ("access", "secret"))
+    own = {"SLIPWAY_STATE": str(kit.installation.state), "KEYS": hashlib.sha256(keys.encode()).hexdigest()[:16]}
     return Program(
         name="archiver",
         command=(sys.executable, "-m", "deployments.archiver"),
         directory=kit.code,
-        environment={"PATH": _path(kit), "LC_ALL": "C.UTF-8", **kept, "SLIPWAY_STATE": state, "PYTHONUNBUFFERED": "1"},
+        environment={"PATH": _path(kit), "LC_ALL": "C.UTF-8", **kept, **own, "PYTHONUNBUFFERED": "1"},
         log=_log(kit, "archiver"),
         priority=30,
     )

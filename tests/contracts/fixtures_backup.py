@@ -20,12 +20,14 @@ from fixtures_s3 import s3_account, s3_admin
 from blocks import wal_client
 from blocks.backup_barman import BarmanEngine
 from blocks.backup_bucket import BackupBucket
+from blocks.backup_pgbackrest import PgBackRestEngine, Repository
 from blocks.backup_server import BackupServer
-from blocks.identity import find_python, give
+from blocks.identity import as_user, find_python, give
 from blocks.installation import Installation, Users
 from blocks.postgres_server import PostgresServer, wait_ready
 from blocks.wal_door import Archiving, open_door
 from blocks.wal_settings import archive_settings, client_command
+from domain.backup import Backup, at_lsn
 from domain.ports_backup import BackupEngine, Recovery
 
 PASSWORD = secrets.token_urlsafe(12)
@@ -36,7 +38,13 @@ class ArchivingServer:
 
     def __init__(self, folder: Path, *, bin: Path, user: str | None, settings: dict[str, str]) -> None:
         self.server = PostgresServer(
-            bin=bin, data=folder / "pgdata", port=free_port(), user=user, sockets=folder, settings=settings
+            bin=bin,
+            data=folder / "pgdata",
+            port=free_port(),
+            user=user,
+            sockets=folder,
+            # more than by itself: a restored server that was not told so refuses to replay
+            settings={**settings, "max_connections": "130", "max_locks_per_transaction": "80"},
         )
         self.url = self.server.url(PASSWORD)
         self.archiving: Any = None
@@ -137,24 +145,9 @@ class BarmanBench:
 
     def kill_midway(self, label: str) -> None:
         """Kill a process that takes a backup once it has begun to store; it never gets to its manifest."""
-        bucket = self.bucket("s3_backup")
-        folder = f"postgres/{self.cluster}/base/"
-        before = {one.key for one in bucket.objects(folder)}
-        account = bucket.account
+        account = s3_account(self.store, "s3_backup")
         told = [account.endpoint_url, account.access_key, account.secret_key, self.source.url, self.cluster, label]
-        child = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("backup_child.py"))],
-            stdin=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        )
-        assert child.stdin is not None
-        child.stdin.write(json.dumps(told).encode())
-        child.stdin.close()
-        while not {one.key for one in bucket.objects(folder)} - before:
-            assert child.poll() is None, "the backup ended before it could be killed"
-            time.sleep(0.02)
-        child.kill()
-        child.wait()
+        kill_once_stored(BackupBucket(account), f"postgres/{self.cluster}/base/", told)
 
 
 @pytest.fixture(scope="session")
@@ -170,6 +163,127 @@ def archiving_server(users: Users, postgres_bin: Path, open_tmp_root: Path) -> G
     source = ArchivingServer(folder, bin=postgres_bin, user=users.database, settings=settings)
     with open_door(folder / "wal", source, user=users.database), source.running(folder / "log"):
         yield source
+
+
+class DebianServer(ArchivingServer):
+    """Debian's PostgreSQL 15, which pgBackRest 2.45 knows; its log goes where the configuration of the moment says."""
+
+    def initialise(self) -> None:
+        data, secret = self.server.data, self.server.data.with_name("password")
+        secret.write_text(PASSWORD)
+        give(secret, self.server.user, mode=0o600)
+        data.mkdir()
+        give(data, self.server.user, mode=0o700)
+        command = [str(self.server.bin / "initdb"), "-D", str(data), "--username=postgres", f"--pwfile={secret}"]
+        command += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--data-checksums", "--no-sync"]
+        subprocess.run(command, check=True, capture_output=True, **as_user(self.server.user))
+
+
+class PgBackRestBench:
+    """pgBackRest on Debian's PostgreSQL 15 over the store's TLS port; a part of the bucket of its own each."""
+
+    def __init__(self, source: ArchivingServer, store: Installation, folder: Path, ca_file: Path) -> None:
+        self.source, self.store, self.folder, self.ca_file = source, store, folder, ca_file
+        self.user = source.server.user
+        self.prefix, self.cipher = f"r{secrets.token_hex(4)}", secrets.token_hex(16)
+        writer = self.open("s3_backup", folder)
+        self.engine: BackupEngine = writer
+        self.expirer: BackupEngine = self.open("s3_backup_expire", folder / "expire")
+        self.reader: BackupEngine = self.open("s3_backup_read", folder / "read", has_server=False)
+        source.execute("TRUNCATE said RESTART IDENTITY")
+        writer.prepare()
+
+    def open(self, keys: str, folder: Path, *, has_server: bool = True) -> PgBackRestEngine:
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o755)
+        tls = f"https://localhost:{self.store.ports['s3-tls']}"
+        repository = Repository(BackupBucket(s3_account(self.store, keys)), tls, self.ca_file, self.cipher, self.prefix)
+        return PgBackRestEngine(
+            repository,
+            server=BackupServer(lambda: self.source.url) if has_server else None,
+            data=self.source.server.data,
+            user=self.user,
+            folder=folder,
+            sockets=self.source.server.sockets,
+        )
+
+    def write(self, text: str) -> str:
+        return self.source.write(text)
+
+    def rows(self, recovery: Recovery) -> list[str]:
+        log = recovery.directory.with_suffix(".log")
+        return read_rows(recovery, bin=self.source.server.bin, user=self.user, log=log)
+
+    def damage(self, backup: str) -> None:
+        manifest = self.engine.manifest(backup)
+        assert manifest is not None
+        largest = max(manifest.objects, key=lambda one: one.size_bytes)
+        admin = s3_admin(self.store).client()
+        body = bytearray(admin.get_object(Bucket="backups", Key=largest.key)["Body"].read())
+        body[len(body) // 2] ^= 1
+        admin.put_object(Bucket="backups", Key=largest.key, Body=bytes(body))
+
+    def kill_midway(self, label: str) -> None:
+        """Kill a process that takes a backup once it has begun to store; it never gets to its manifest."""
+        account = s3_account(self.store, "s3_backup")
+        told = [account.endpoint_url, account.access_key, account.secret_key, self.source.url, "", label]
+        told += [str(self.folder), str(self.ca_file), self.cipher, self.prefix, str(self.source.server.data)]
+        told += [self.user or "", str(self.source.server.sockets), str(self.store.ports["s3-tls"])]
+        kill_once_stored(BackupBucket(account), f"{self.prefix}/backup/main/2", told)
+
+
+def restored_rows(bench: "BarmanBench", backup: Backup, lsn: str, folder: Path) -> list[str]:
+    """Restore to a place in the log, and read."""
+    with bench.reader.restore(backup.id, at_lsn(lsn), folder, user=bench.user, limit_s=120) as recovery:
+        return bench.rows(recovery)
+
+
+def kill_once_stored(bucket: BackupBucket, folder: str, told: list[str]) -> None:
+    """Start a backup in a process of its own, and kill that once an object more is in the folder."""
+    before = {one.key for one in bucket.objects(folder)}
+    child = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("backup_child.py"))],
+        stdin=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert child.stdin is not None
+    child.stdin.write(json.dumps(told).encode())
+    child.stdin.close()
+    while not {one.key for one in bucket.objects(folder)} - before:
+        assert child.poll() is None, "the backup ended before it could be killed"
+        time.sleep(0.02)
+    child.kill()
+    child.wait()
+
+
+def debian_binaries() -> Path:
+    """Debian's PostgreSQL 15 and pgBackRest; a skip that says what to install, and a failure in CI."""
+    found = Path("/usr/lib/postgresql/15/bin")
+    if not ((found / "postgres").exists() and Path("/usr/bin/pgbackrest").exists()):
+        words = "apt-get install postgresql-15 pgbackrest"
+        pytest.fail(words) if os.environ.get("CI") else pytest.skip(words)
+    return found
+
+
+@pytest.fixture(scope="session")
+def debian_server(users: Users, open_tmp_root: Path) -> Generator[ArchivingServer]:
+    """One PostgreSQL 15 for the session whose log pgBackRest archives."""
+    bin, folder = debian_binaries(), open_tmp_root / "debian"
+    folder.mkdir()
+    give(folder, users.database, mode=0o755)
+    command = f"/usr/bin/pgbackrest --config={folder / 'pgbackrest.conf'} --stanza=main archive-push %p"
+    source = DebianServer(folder, bin=bin, user=users.database, settings=archive_settings(command, timeout_s=60))
+    source.initialise()
+    with source.running(folder / "log"):
+        yield source
+
+
+@pytest.fixture
+def pgbackrest_bench(debian_server: ArchivingServer, s3: Installation, open_tmp_root: Path) -> PgBackRestBench:
+    ca_file = open_tmp_root / "ca.crt"
+    ca_file.write_text((s3.state / "security" / "ca.crt").read_text())
+    ca_file.chmod(0o644)
+    return PgBackRestBench(debian_server, s3, open_tmp_root / "debian", ca_file)
 
 
 @pytest.fixture

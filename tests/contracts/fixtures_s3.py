@@ -22,10 +22,16 @@ KEPT_DAYS = 400
 
 @pytest.fixture(scope="session")
 def s3(open_tmp_root: Path) -> Generator[Installation]:
+    """One for the session."""
+    yield from serve(open_tmp_root)
+
+
+def serve(folder: Path) -> Generator[Installation]:
     """One with the bucket `releases`, and `anchors` under lock; everything of it is gone afterwards."""
-    state = open_tmp_root / "s3"
+    state = folder / "s3"
     (state / "data").mkdir(parents=True)
     names = [f"{part}{kind}" for part in ("s3", "s3-master", "s3-volume", "s3-filer") for kind in ("", "-grpc")]
+    names.append("s3-tls")
     installation = Installation(
         state=state,
         sockets=state,
@@ -41,7 +47,7 @@ def s3(open_tmp_root: Path) -> Generator[Installation]:
     ensure_configuration(state, user=None)
     write_identities(state / "identities.json", [_identity(keys, name) for name in ALLOWED], user=None)
     flags = server_flags(
-        data=state / "data", identities=state / "identities.json", ports=installation.ports, sockets=state
+        data=state / "data", identities=state / "identities.json", ports=installation.ports, sockets=state, tls=state
     )
     with (state / "weed.log").open("wb") as log:
         weed = subprocess.Popen(

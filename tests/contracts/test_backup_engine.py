@@ -64,7 +64,7 @@ class MemoryBench:
             self.engine.backup(BackupKind.FULL, label=label, limit_s=60)
 
 
-@pytest.fixture(params=["memory", "barman"])
+@pytest.fixture(params=["memory", "barman", "pgbackrest"])
 def bench(request: pytest.FixtureRequest) -> Bench:
     return MemoryBench() if request.param == "memory" else request.getfixturevalue(f"{request.param}_bench")
 
@@ -153,3 +153,20 @@ def test_a_backup_that_nobody_took_is_refused_by_name(bench: Bench, open_tmp: Pa
         bench.reader.restore("20200101T000000", at_lsn("0/1"), open_tmp / "x", user=None, limit_s=5),
     ):
         pass
+
+
+@pytest.mark.parametrize("kind", ["memory", "pgbackrest"])
+def test_an_incremental_one_restores_with_its_parent_and_is_damaged_with_it(
+    kind: str, request: pytest.FixtureRequest, open_tmp: Path
+):
+    bench: Bench = MemoryBench() if kind == "memory" else request.getfixturevalue("pgbackrest_bench")
+    bench.write("full")
+    full = take(bench, "full")
+    bench.write("since")
+    child = take(bench, "child", BackupKind.INCREMENTAL)
+    assert child.kind is BackupKind.INCREMENTAL and child.parent == full.id
+    assert restored(bench, child, child.target_lsn, open_tmp / "data") == ["full", "since"]
+    with pytest.raises(RefusedError):
+        bench.expirer.expire([full.id], dry_run=False)
+    bench.damage(full.id)
+    assert not bench.reader.verify(child.id).is_intact

@@ -226,7 +226,8 @@ class DrillBench:
         self.source.execute("CREATE TABLE doc (id int PRIMARY KEY, words text NOT NULL, body text)")
         self.source.execute(
             "INSERT INTO doc SELECT i, 'document ' || i, "
-            "CASE WHEN mod(i, 100) = 0 THEN (SELECT string_agg(md5(i::text || j), '') FROM generate_series(1, 300) j) END "
+            "CASE WHEN mod(i, 100) = 0 THEN "
+            "(SELECT string_agg(md5(i::text || j), '') FROM generate_series(1, 300) j) END "
             "FROM generate_series(1, 20000) i"
         )
         self.source.execute("CREATE INDEX doc_words ON doc (words)")

@@ -284,20 +284,30 @@ class PostgresScratch:
         """Poll until recovery is over: that a connection works only says that the server may be read."""
         data = self._root(name) / "data"
         while True:
-            with (
-                suppress(psycopg.OperationalError),
-                psycopg.connect(self._conninfo(name), autocommit=True) as connection,
-            ):
-                row = connection.execute(
-                    "SELECT pg_is_in_recovery(), pg_last_wal_replay_lsn()::text, pg_last_xact_replay_timestamp()"
-                ).fetchone()
-                if row and not row[0]:
-                    return Recovered(str(row[1] or ""), time.monotonic() - begun, row[2].isoformat() if row[2] else "")
+            if (told := self._ask_recovery(name)) is not None:
+                return Recovered(told[0], time.monotonic() - begun, told[1])
             if not _processes_in(data):
                 raise InvariantError(f"The restored server ended: {self._last_words(name)}")
             if time.monotonic() - begun > limit_s:
                 raise TransientError(f"Recovery did not end in {limit_s:.0f} s: {self._last_words(name)}")
             time.sleep(0.05)
+
+    def _ask_recovery(self, name: str) -> tuple[str, str] | None:
+        """How far the server came, and its last commit; None while it starts or recovers.
+
+        Raises: InvariantError where it answers that it can't read itself.
+        """
+        question = "SELECT pg_is_in_recovery(), pg_last_wal_replay_lsn()::text, pg_last_xact_replay_timestamp()"
+        try:
+            with psycopg.connect(self._conninfo(name), autocommit=True) as connection:
+                row = connection.execute(question).fetchone()
+        except psycopg.OperationalError:
+            return None
+        except psycopg.Error as exc:
+            raise InvariantError(f"The restored server can't be read: {_first_line(exc)}") from exc
+        if row is None or row[0]:
+            return None
+        return str(row[1] or ""), row[2].isoformat() if row[2] else ""
 
     def _last_words(self, name: str) -> str:
         log = self._root(name) / "server.log"

@@ -185,6 +185,10 @@ FAULTS: dict[str, tuple[Fault, set[str]]] = {
         inside(lambda bench: bench.toast_of("doc"), flip(4 * 8192 + 3000)),
         {"fingerprint.content", "pages.checksums"},
     ),
+    "a byte in a catalogue, hidden": (
+        inside(lambda bench: bench.path_of("pg_catalog.pg_proc"), flip(8192 // 2)),
+        {"recovery.server", "fingerprint.content", "pages.checksums"},
+    ),
     "an emptied page, hidden": (
         inside(lambda bench: bench.path_of("doc"), zero_page(3)),
         {"fingerprint.content", "pages.indexes"},

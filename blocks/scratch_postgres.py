@@ -1,6 +1,6 @@
 """Scratch servers: a restored data folder, started where nobody else reaches it, looked into, and destroyed.
 
-Called by `restore_drill` and `restore`. Such a server listens on a socket in a folder of its own and on no port, lets
+Called by `restore_drill`. Such a server listens on a socket in a folder of its own and on no port, lets
 in only us, archives nothing, and has none of the restored settings: no cron, no subscription, no library, no hook of
 the source runs again. It is a daemon with a name, so that each step of a drill finds it, and so that the next drill
 finds what a killed one left.
@@ -192,12 +192,6 @@ class PostgresScratch:
     def leftovers(self) -> Sequence[str]:
         return sorted(path.name for path in self.folder.iterdir()) if self.folder.is_dir() else []
 
-    def keep(self, name: str) -> Path:
-        """End the server in good order and give its data folder, for whoever puts it into its place."""
-        data = self._root(name) / "data"
-        _end_processes(data, number=signal.SIGINT)
-        return data
-
     def _judge_tool(
         self, check: str, tool: str, data: Path, words: Sequence[str], *, bad_codes: set[int], passed_text: str
     ) -> Check:
@@ -357,12 +351,12 @@ def _processes_in(data: Path) -> list[psutil.Process]:
     return found
 
 
-def _end_processes(data: Path, *, number: signal.Signals = signal.SIGQUIT) -> None:
+def _end_processes(data: Path) -> None:
     found = _processes_in(data)
     postmasters = [one for one in found if one.pid not in {child.pid for p in found for child in _children(p)}]
     for process in postmasters:
         with suppress(psutil.Error):
-            process.send_signal(number)
+            process.send_signal(signal.SIGQUIT)
     _, alive = psutil.wait_procs(found, timeout=_STOP_LIMIT_S)
     for process in alive:
         with suppress(psutil.Error):

@@ -2,7 +2,7 @@
 
 A drill proves that a backup can be restored, by restoring it. Thirteen steps, in order; each check in them passes,
 fails, or is unavailable. One failed check fails the drill; a needed check that was unavailable keeps it from passing:
-what was not looked at is not proven. Called by `restore_drill` and `restore`.
+what was not looked at is not proven. Called by `restore_drill`.
 """
 
 from collections.abc import Mapping, Sequence

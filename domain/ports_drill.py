@@ -1,7 +1,6 @@
 """The roles of a restore drill, as protocols: the fingerprint's source, the scratch servers, where results are kept.
 
-One contract suite each runs over the real adapters and their twins (`tests/contracts/test_scratch.py`,
-`tests/contracts/test_drill_results.py`).
+The real adapters are tried by the fault corpus (`tests/faults/test_drill_faults.py`), the twins by whole flows.
 """
 
 from collections.abc import Mapping, Sequence

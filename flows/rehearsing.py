@@ -1,7 +1,7 @@
-"""Restoring one backup on a scratch server, and looking at all of it: the middle of `restore_drill` and of `restore`.
+"""Restoring one backup on a scratch server, and looking at all of it: the middle of `restore_drill`.
 
 The order matters: what needs the server at work comes first, then it is stopped in good order and its pages are read.
-It is destroyed at the end, whatever happened; `hold` leaves that to the caller.
+It is destroyed at the end, whatever happened.
 """
 
 from dataclasses import replace

@@ -1,6 +1,6 @@
 """The steps of a restore drill: each looks at one thing, or does one, and says what it found as checks.
 
-Called by `restore_drill` and `restore`; their order is the flow's. What a step finds bad is a failed check and never an
+Called by `restore_drill`; their order is the flow's. What a step finds bad is a failed check and never an
 error; what it could not look at is unavailable. Nothing here is stored by Prefect: a scratch server does not survive
 its run, so a step that runs again has to look again.
 """

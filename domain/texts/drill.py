@@ -1,4 +1,4 @@
-"""Restore drills and restores: what each check found, the report, the messages."""
+"""Restore drills: what each check found, the report, the messages."""
 
 TEXTS: dict[str, tuple[str, str]] = {
     "drill.step_choice": ("Backups chosen", "选择备份"),

@@ -62,6 +62,8 @@ from domain.ports import (
     Target,
     TrafficMetrics,
 )
+from domain.ports_backup import BackupCopies, BackupEngine, Purpose
+from domain.ports_drill import DrillResults, Fingerprints, Scratch
 from domain.ports_load import LoadHistory
 
 _opened: "EmbeddedWorld | None" = None
@@ -228,6 +230,35 @@ class EmbeddedWorld:
     @cached_property
     def load_history(self) -> LoadHistory:
         return PostgresLoadHistory(self._session)
+
+    @cached_property
+    def backup_copies(self) -> BackupCopies:
+        from blocks.embedded_backups import open_copies
+
+        return open_copies(self.installation)
+
+    @cached_property
+    def fingerprints(self) -> Fingerprints:
+        from blocks.embedded_drills import open_fingerprints
+
+        return open_fingerprints(self.installation)
+
+    @cached_property
+    def scratch(self) -> Scratch:
+        from blocks.embedded_drills import open_scratch
+
+        return open_scratch(self.installation, lambda: self.packages)
+
+    @cached_property
+    def drill_results(self) -> DrillResults:
+        from blocks.embedded_drills import open_results
+
+        return open_results(self.installation)
+
+    def backup_engine(self, purpose: Purpose) -> BackupEngine:
+        from blocks.embedded_backups import open_engine
+
+        return open_engine(self.installation, purpose)
 
     def forge(self, name: str) -> Forge:
         from blocks.forge_gitea import GiteaForge

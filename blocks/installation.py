@@ -24,6 +24,8 @@ WORKERS_FOLDER = "workers"
 """The folder of the state with what both workers read: all of `GENERAL` that is no code."""
 GENERAL, PRODUCTION = "general", "production"
 """What a worker's processes are: those that build, and those that may touch production. An operator's are neither."""
+DRILL = "drill"
+"""Names a file of secrets beside the workers' own: what only drills and restores read (`blocks/backup_keys.py`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class Installation:
         postgres_bin: the folder with `postgres`, `psql`, `initdb`; those users can run it.
         language: of everything that people read.
         disk_free_bytes_min: how much of the state's disk has to stay free.
+        backup_copy: a folder on another disk or machine for second copies of backups; empty: none.
         build_variables: names (a trailing `*` matches the rest) of environment variables that builds and checks keep.
     """
 
@@ -62,6 +65,7 @@ class Installation:
     language: Language = "en"
     build_variables: tuple[str, ...] = field(default=())
     disk_free_bytes_min: int = 2_000_000_000
+    backup_copy: str = ""
 
     @property
     def prefect_api_url(self) -> str:

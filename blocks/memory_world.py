@@ -16,10 +16,13 @@ from blocks.memory_anchors import MemoryAnchors
 from blocks.memory_application_settings import MemoryApplicationSettings
 from blocks.memory_applications import MemoryApplications
 from blocks.memory_approvers import MemoryApprovers
+from blocks.memory_backup_copies import MemoryBackupCopies
+from blocks.memory_backup_engine import MemoryBackupEngine
 from blocks.memory_balancer import MemoryBalancer, MemoryMetrics
 from blocks.memory_break_glass import MemoryBreakGlass
 from blocks.memory_commit_statuses import MemoryCommitStatuses
 from blocks.memory_databases import MemoryDatabases
+from blocks.memory_drill import MemoryDrillResults, MemoryFingerprints, MemoryScratch
 from blocks.memory_flow_runs import MemoryFlowRuns
 from blocks.memory_images import MemoryImages
 from blocks.memory_inbox import MemoryInbox
@@ -39,6 +42,7 @@ from domain.catalogue import Language
 from domain.environment import Environment, Site
 from domain.errors import ConfigError
 from domain.ports import Forge
+from domain.ports_backup import Purpose
 from domain.service import Probe
 from domain.traffic import Counters
 
@@ -145,8 +149,14 @@ class MemoryWorld:
     images: MemoryImages = field(default_factory=MemoryImages)
     databases: MemoryDatabases = field(default_factory=MemoryDatabases)
     load_history: MemoryLoadHistory = field(default_factory=MemoryLoadHistory)
+    backup_copies: MemoryBackupCopies = field(default_factory=MemoryBackupCopies)
+    backups: MemoryBackupEngine = field(default_factory=MemoryBackupEngine)
+
+    scratch: MemoryScratch = field(default_factory=MemoryScratch)
+    drill_results: MemoryDrillResults = field(default_factory=MemoryDrillResults)
 
     def __post_init__(self) -> None:
+        self.fingerprints = MemoryFingerprints(self.backups.server)
         places = [(environment.name, site.name) for environment in ENVIRONMENTS for site in environment.sites]
         self.sites = {place: MemorySite(self.users_per_s, self.behaviour) for place in places}
         for number, site in enumerate(self.sites.values(), start=1):
@@ -155,6 +165,9 @@ class MemoryWorld:
 
     def keep_copies(self) -> None:
         """What is in memory is all there is."""
+
+    def backup_engine(self, purpose: Purpose) -> MemoryBackupEngine:
+        return self.backups
 
     def forge(self, name: str) -> Forge:
         raise ConfigError(f"No forge named '{name}' in memory.")

@@ -25,6 +25,10 @@ from blocks.installation import write_private
 SECURITY_FILE = "security.toml"
 """SeaweedFS reads it from its working directory."""
 
+KEY_VARIABLE = "WEED_S3_SSE_KEK"
+"""The environment variable with the key (64 hexadecimal digits) that encrypts the keys of encrypted objects; so it is
+never stored beside them."""
+
 _TOKENS = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
 _PEERS = ("master", "volume", "filer", "s3", "client")
 _CERTIFICATE_DAYS = 3650
@@ -80,11 +84,14 @@ def ensure_configuration(folder: Path, *, user: str | None) -> None:
     give(path, user, mode=0o400)
 
 
-def server_flags(*, data: Path, identities: Path, ports: Mapping[str, int], sockets: Path) -> list[str]:
+def server_flags(
+    *, data: Path, identities: Path, ports: Mapping[str, int], sockets: Path, tls: Path | None = None
+) -> list[str]:
     """The flags of `weed server`; all its listeners on 127.0.0.1 and on ports of ours.
 
     Args:
-        ports: `s3`, `s3-grpc`, and the same two of `s3-master`, `s3-volume` and `s3-filer`.
+        ports: `s3`, `s3-grpc`, and the same two of `s3-master`, `s3-volume` and `s3-filer`; `s3-tls` with `tls`.
+        tls: the folder of `ensure_configuration`, whose certificate S3 shows on a second port; None: no such port.
     """
     flags = {
         "dir": data,
@@ -111,6 +118,9 @@ def server_flags(*, data: Path, identities: Path, ports: Mapping[str, int], sock
         "s3.config": identities,
         "s3.localSocket": sockets / "s3.sock",
     }
+    if tls is not None:
+        keys = tls / "security"
+        flags |= {"s3.port.https": ports["s3-tls"], "s3.cert.file": keys / "weed.crt", "s3.key.file": keys / "weed.key"}
     return [f"-{key}={value}" for key, value in flags.items()]
 
 

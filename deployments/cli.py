@@ -55,6 +55,7 @@ def up(quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only err
         if name.startswith("entry-"):
             print(f"  {name.removeprefix('entry-'):<18}http://<application>.localhost:{port}/")
     print(f"  State             {installation.state}")
+    print("  Recovery kit      slipway backup kit FILE, then keep FILE off this machine: it opens the backups")
 
 
 @app.command()

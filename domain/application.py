@@ -176,6 +176,15 @@ class RolloutPart(_Part):
         return self
 
 
+class DataPart(_Part):
+    """What the data must always be like: suites of expectations, JSON files in the repository.
+
+    Every restore drill judges the restored database by those of the release that is live in production.
+    """
+
+    expectations: Annotated[tuple[RelativePath, ...], Field(min_length=1, max_length=20)]
+
+
 class ObjectivesPart(_Part):
     """What the service promises; the judge compares with the live release, and with these where there is none.
 
@@ -203,6 +212,7 @@ class ApplicationFile(_Part):
     database: DatabasePart | None = None
     acceptance: AcceptancePart | None = None
     smoke: SmokePart = SmokePart()
+    data: DataPart | None = None
     rollout: RolloutPart = RolloutPart()
     objectives: ObjectivesPart = ObjectivesPart()
 

@@ -22,6 +22,7 @@ from flows.restoring import restore_release
 from tasks.anchor import anchor_release
 from tasks.approval import expire_gate
 from tasks.break_glass import keep_copies
+from tasks.drill import open_overdue_drill
 from tasks.incident import block_digest, open_incident
 from tasks.instances import find_manifest
 from tasks.lease import environment_lease, held_lease
@@ -63,6 +64,7 @@ def reconcile(run: str = "") -> dict[str, int]:
         _tell(record, "incident.run_died", state=record.state)
     for record in late:
         _tell(record, "incident.run_missed", since=f"{record.since:%Y-%m-%d %H:%M} UTC")
+    open_overdue_drill()
     keep_copies()
     return {
         "journals": journals,

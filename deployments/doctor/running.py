@@ -5,7 +5,7 @@ from deployments.stack.layout import read_environments, site_names
 from deployments.stack.probes import WORKERS
 from deployments.stack.status import ORPHANED, PartStatus
 
-_ALWAYS = ("postgres", "s3", "prefect", *WORKERS, "door", "keeper")
+_ALWAYS = ("postgres", "s3", "archiver", "prefect", *WORKERS, "door", "keeper")
 
 
 def look_at_supervisor(case: Case, notes: Notes) -> None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from blocks.backup_keys import IDENTITY_SECRET
 from blocks.postgres_roles import ensure_role, find_login_problem
 from blocks.postgres_session import GENERAL_ROLE
 from blocks.resealing import reseal_blocks, reseal_desk
@@ -138,7 +139,11 @@ def _nothing(case: Case) -> None:
     """The parts read the new value when they start."""
 
 
-_S3_NAMES = tuple(f"{role}_{kind}_key" for role in ("s3", "s3_admin", "s3_anchor") for kind in ("access", "secret"))
+NOT_ROTATED = ("s3_encryption_key", IDENTITY_SECRET)
+"""What opens backups that exist: replaced, they could not be read any more."""
+
+_S3_ROLES = ("s3", "s3_admin", "s3_anchor", "s3_backup", "s3_backup_expire", "s3_backup_read")
+_S3_NAMES = tuple(f"{role}_{kind}_key" for role in _S3_ROLES for kind in ("access", "secret"))
 
 _ONE_BY_ONE: dict[str, Rotation] = {
     "prefect-auth": Rotation(("prefect_auth",), _nothing, "Prefect's auth string, the UI's password", needs_quiet=True),

@@ -14,6 +14,8 @@ from blocks.installation import write_private
 
 ROOMS = ("domain", "blocks", "tasks", "flows", "deployments")
 PREFECT_FILE = "prefect.yaml"
+DATA_LOCK = "requirements/data.txt"
+"""What reads and judges data runs in an environment that flows make from this."""
 RENDERED_FILE = "prefect.rendered.yaml"
 WORKER_FILES = ("slipway_worker.py", "slipway_process.py")
 
@@ -87,4 +89,6 @@ def _files(home: Path) -> Iterator[Path]:
         for path in sorted((home / room).rglob("*")):
             if path.is_file() and "__pycache__" not in path.parts:
                 yield path
+    if (home / DATA_LOCK).is_file():
+        yield home / DATA_LOCK
     yield home / PREFECT_FILE

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from cryptography.fernet import Fernet
 
-from blocks.installation import GENERAL, PRODUCTION, credentials_path, write_private
+from blocks.backup_keys import IDENTITY_SECRET, RECIPIENT_SECRET, make_identity, recipient_of
+from blocks.drill_results import KEY_SECRET, make_key
+from blocks.installation import DRILL, GENERAL, PRODUCTION, credentials_path, write_private
 from blocks.settings_seal import key_name
 
 
@@ -35,6 +37,16 @@ RECIPES: dict[str, Callable[[], str]] = {
     "s3_admin_secret_key": _password,
     "s3_anchor_access_key": lambda: secrets.token_hex(10),
     "s3_anchor_secret_key": _password,
+    "s3_backup_access_key": lambda: secrets.token_hex(10),
+    "s3_backup_secret_key": _password,
+    "s3_backup_expire_access_key": lambda: secrets.token_hex(10),
+    "s3_backup_expire_secret_key": _password,
+    "s3_backup_read_access_key": lambda: secrets.token_hex(10),
+    "s3_backup_read_secret_key": _password,
+    # encrypts at the bucket, and is never stored in the store
+    "s3_encryption_key": lambda: secrets.token_hex(32),
+    IDENTITY_SECRET: make_identity,
+    KEY_SECRET: make_key,
 }
 
 _GENERAL = ("prefect_auth", "postgres_general", "s3_access_key", "s3_secret_key")
@@ -46,8 +58,15 @@ _SERVERS = (
     "postgres_general",
     "s3_admin_access_key",
     "s3_admin_secret_key",
+    "s3_encryption_key",
+    IDENTITY_SECRET,
+    KEY_SECRET,
 )
-"""What no flow of production needs: of Prefect's own database, of the general worker, of the object store's keeper."""
+"""What no flow of production needs: of Prefect's own database, of the general worker, of the object store's keeper, and
+what opens copies and signs drills: only drills and restores have that."""
+
+_DRILL = (IDENTITY_SECRET, KEY_SECRET, "s3_backup_read_access_key", "s3_backup_read_secret_key")
+"""What restoring takes."""
 
 
 def ensure_credentials(state: Path) -> dict[str, str]:
@@ -58,6 +77,8 @@ def ensure_credentials(state: Path) -> dict[str, str]:
     path = state / "credentials.json"
     known: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
     missing = {name: make() for name, make in RECIPES.items() if name not in known}
+    if RECIPIENT_SECRET not in known:
+        missing[RECIPIENT_SECRET] = recipient_of({**known, **missing}[IDENTITY_SECRET])
     if missing:
         write_private(path, json.dumps(known | missing, indent=2))
     write_role_files(state, known | missing)
@@ -69,7 +90,7 @@ def write_role_files(state: Path, credentials: Mapping[str, str]) -> None:
 
     Whoever changes `credentials.json` calls this. Effect: files (0600), where they differ. May be repeated.
     """
-    for role, is_for in ((GENERAL, _is_general), (PRODUCTION, _is_production)):
+    for role, is_for in ((GENERAL, _is_general), (PRODUCTION, _is_production), (DRILL, _is_drill)):
         path = credentials_path(state, role)
         path.parent.mkdir(mode=0o700, exist_ok=True)
         text = json.dumps({name: value for name, value in credentials.items() if is_for(_plain(name))}, indent=2)
@@ -84,6 +105,10 @@ def _plain(name: str) -> str:
 
 def _is_general(name: str) -> bool:
     return name in _GENERAL
+
+
+def _is_drill(name: str) -> bool:
+    return name in _DRILL
 
 
 def _is_production(name: str) -> bool:

@@ -16,7 +16,7 @@ _REST_GRACE_S = 10
 _SUPERVISOR_LIMIT_S = 30
 
 # One after another: nothing is taken away while somebody uses it.
-_ORDER = (("keeper", *WORKERS, "door"), ("prefect",), ("postgres", "s3"))
+_ORDER = (("keeper", "archiver", *WORKERS, "door"), ("prefect",), ("postgres", "s3"))
 
 
 def take_down(installation: Installation, progress: Progress) -> None:

@@ -119,6 +119,7 @@ def make_installation(settings: Settings) -> Installation:
         language=settings.language,
         build_variables=settings.build_variables,
         disk_free_bytes_min=settings.disk_free_bytes_min,
+        backup_copy=settings.backup_copy,
     )
     installation.save()
     read_installation.cache_clear()

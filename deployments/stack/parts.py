@@ -14,13 +14,14 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from blocks import anchors_s3
+from blocks import anchors_s3, backup_bucket, wal_client
 from blocks.identity import can_run, give
 from blocks.installation import GENERAL, PRODUCTION, ROLE_VARIABLE, Installation, write_private
 from blocks.postgres_server import PostgresServer
-from blocks.seaweed import SECURITY_FILE, Identity, ensure_configuration, server_flags, write_identities
+from blocks.seaweed import KEY_VARIABLE, SECURITY_FILE, Identity, ensure_configuration, server_flags, write_identities
 from blocks.supervisor import Program
 from blocks.verified import hash_file
+from blocks.wal_settings import ARCHIVE_SOCKET, archive_settings, client_command
 from deployments.stack.client import client_environment
 from deployments.stack.code import steps_folder, workers_hash
 from deployments.stack.confined import confined
@@ -67,7 +68,37 @@ def postgres_server(kit: Kit) -> PostgresServer:
         port=installation.ports["postgres"],
         user=installation.users.database,
         sockets=installation.sockets / "postgres",
-        settings=_POSTGRES_SETTINGS,
+        settings={**_POSTGRES_SETTINGS, **_archiving(kit)},
+    )
+
+
+def _archiving(kit: Kit) -> dict[str, str]:
+    """The log goes to the archiver, segment by segment. While it or S3 is away PostgreSQL keeps what it could not hand
+    over, and asks again."""
+    installation = kit.installation
+    client = installation.state / "runtime" / "wal_client.py"
+    text = Path(wal_client.__file__).read_text()
+    if not client.exists() or client.read_text() != text:
+        client.parent.mkdir(exist_ok=True)
+        write_private(client, text, mode=0o644)
+    socket = installation.sockets / "postgres" / ARCHIVE_SOCKET
+    command = client_command(installation.python, client, socket, "put")
+    return archive_settings(command, timeout_s=kit.settings.archive_timeout_s)
+
+
+def archiver(kit: Kit) -> Program:
+    """The one who takes PostgreSQL's log to S3: resident, so that a segment costs hundredths of a second."""
+    kept = {name: kit.environ[name] for name in ("HOME", "USER", "LOGNAME", "LANG", "TZ") if name in kit.environ}
+    # read at the start only: other keys must be another program to supervisor
+    keys = "".join(kit.credentials[f"s3_backup_{kind}_key"] for kind in ("access", "secret"))
+    own = {"SLIPWAY_STATE": str(kit.installation.state), "KEYS": hashlib.sha256(keys.encode()).hexdigest()[:16]}
+    return Program(
+        name="archiver",
+        command=(sys.executable, "-m", "deployments.archiver"),
+        directory=kit.code,
+        environment={"PATH": _path(kit), "LC_ALL": "C.UTF-8", **kept, **own, "PYTHONUNBUFFERED": "1"},
+        log=_log(kit, "archiver"),
+        priority=30,
     )
 
 
@@ -107,6 +138,7 @@ def s3(kit: Kit) -> Program:
             "PATH": "/usr/bin:/bin",
             "HOME": str(folder),
             "LC_ALL": "C",
+            KEY_VARIABLE: kit.credentials["s3_encryption_key"],
             "KEYS": hash_file(str(identities))[:16] + hash_file(str(folder / SECURITY_FILE))[:16],
         },
         user=_net(kit),
@@ -334,10 +366,18 @@ def _write_s3_identities(kit: Kit) -> Path:
     identities = (
         identity("slipway-up", "s3_admin", "Admin", "Read", "Write", "List", "Tagging"),
         identity("slipway", "s3", *(f"{action}:{BUCKET}" for action in ("Read", "Write", "List", "Tagging"))),
+        identity(backup_bucket.WRITER, "s3_backup", *_in_backups("Read", "Write", "List")),
+        identity(backup_bucket.EXPIRER, "s3_backup_expire", *_in_backups("Read", "Write", "List")),
+        identity(backup_bucket.READER, "s3_backup_read", *_in_backups("Read", "List")),
         identity("slipway-anchors", "s3_anchor", *(f"{action}:{anchors_s3.BUCKET}" for action in ("Write", "List"))),
     )
     write_identities(path, identities, user=_net(kit))
     return path
+
+
+def _in_backups(*actions: str) -> list[str]:
+    """Actions in the bucket of backups; its policy takes deleting from those who write."""
+    return [f"{action}:{backup_bucket.BUCKET}" for action in actions]
 
 
 def _path(kit: Kit) -> str:

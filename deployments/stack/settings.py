@@ -19,6 +19,8 @@ DISK_FREE_BYTES_MIN = 2_000_000_000
 RUN_RETENTION_DAYS = 30
 RUNS_AT_ONCE_MAX = 8
 ANCHOR_RETENTION_DAYS = 400
+BACKUP_LOCK_DAYS = 7
+ARCHIVE_TIMEOUT_S = 60
 FILE = "settings.json"
 
 BUILD_VARIABLES = (
@@ -49,6 +51,9 @@ VARIABLES = (
     "SLIPWAY_RUN_RETENTION_DAYS",
     "SLIPWAY_RUNS_AT_ONCE_MAX",
     "SLIPWAY_ANCHOR_RETENTION_DAYS",
+    "SLIPWAY_BACKUP_LOCK_DAYS",
+    "SLIPWAY_BACKUP_COPY",
+    "SLIPWAY_ARCHIVE_TIMEOUT_S",
 )
 """Each may be set in the environment of `slipway up`, which remembers it in `settings.json` of the state folder."""
 
@@ -66,6 +71,9 @@ class Settings:
     run_retention_days: int
     runs_at_once_max: int
     anchor_retention_days: int
+    backup_lock_days: int
+    backup_copy: str
+    archive_timeout_s: int
     given: dict[str, str]
 
     def save(self) -> None:
@@ -90,6 +98,9 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         run_retention_days=_number(given, "SLIPWAY_RUN_RETENTION_DAYS", RUN_RETENTION_DAYS, 1, 3650),
         runs_at_once_max=_number(given, "SLIPWAY_RUNS_AT_ONCE_MAX", RUNS_AT_ONCE_MAX, 1, 200),
         anchor_retention_days=_number(given, "SLIPWAY_ANCHOR_RETENTION_DAYS", ANCHOR_RETENTION_DAYS, 1, 36_500),
+        backup_lock_days=_number(given, "SLIPWAY_BACKUP_LOCK_DAYS", BACKUP_LOCK_DAYS, 1, 3650),
+        backup_copy=_folder(given, "SLIPWAY_BACKUP_COPY"),
+        archive_timeout_s=_number(given, "SLIPWAY_ARCHIVE_TIMEOUT_S", ARCHIVE_TIMEOUT_S, 1, 86_400),
         given=given,
     )
 
@@ -136,6 +147,13 @@ def _size(environ: Mapping[str, str], name: str, default: int) -> int:
     if match is None:
         raise ConfigError(f"{name}={text!r} is not a size. Use bytes or a unit, for example 500M or 2G.")
     return int(float(match[1]) * _UNITS[match[2]])
+
+
+def _folder(environ: Mapping[str, str], name: str) -> str:
+    text = environ.get(name, "").strip()
+    if text and not Path(text).is_absolute():
+        raise ConfigError(f"{name}={text!r} is no absolute path. Use a folder on another machine's disk, mounted here.")
+    return text
 
 
 def _language(environ: Mapping[str, str]) -> Language:

@@ -13,6 +13,7 @@ from typing import Any
 from blocks.installation import Installation
 from blocks.processes import started_at
 from blocks.supervisor import Process, Supervisor
+from blocks.wal_settings import ARCHIVE_SOCKET
 from deployments.stack.probes import WORKERS, answers_http, worker_polls
 from domain.errors import ConfigError
 
@@ -107,6 +108,8 @@ def _probe(process: Process, installation: Installation) -> Callable[[], bool] |
         return lambda: answers_http(f"http://127.0.0.1:{ports['door']}/healthz")
     if group in ("postgres", "s3"):
         return lambda: _accepts(ports[group])
+    if group == "archiver":
+        return lambda: (installation.sockets / "postgres" / ARCHIVE_SOCKET).is_socket()
     return None
 
 
@@ -134,7 +137,7 @@ def _groups(processes: list[Process]) -> set[str]:
 
 
 def _place(part: PartStatus) -> tuple[int, str]:
-    order = ("postgres", "s3", "prefect", *WORKERS, "door", "keeper")
+    order = ("postgres", "s3", "archiver", "prefect", *WORKERS, "door", "keeper")
     if part.part in order:
         return order.index(part.part), ""
     return (len(order) if part.part.startswith("traefik-") else len(order) + 1), part.part

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from blocks import anchors_s3
+from blocks.backup_bucket import ensure_backup_bucket
 from blocks.bucket import Account, ensure_bucket, ensure_locked_bucket
 from blocks.installation import STATE_VARIABLE, Installation
 from blocks.ledger_schema import install_schema
@@ -50,7 +51,7 @@ from domain.errors import ConfigError, TransientError
 _ORPHAN_GRACE_S = 20
 _WELL_LIMIT_S = 60
 _DYING_LIMIT_S = 5
-_STACK_GROUPS = ("postgres", "s3", "prefect", *WORKERS, "door", "keeper")
+_STACK_GROUPS = ("postgres", "s3", "archiver", "prefect", *WORKERS, "door", "keeper")
 
 
 def bring_up(settings: Settings, progress: Progress, *, upgrading: bool = False) -> Installation:
@@ -150,7 +151,7 @@ def _start(kit: Kit, supervisor: Supervisor, progress: Progress, *, upgrading: b
     if supervisor.add_group("prefect", [parts.prefect(kit)]):
         progress.say("✓ Prefect server started")
     sites = site_names(read_environments(kit.installation.state / "environments"))
-    for program in (parts.s3(kit), *(parts.traefik(kit, site) for site in sites)):
+    for program in (parts.s3(kit), parts.archiver(kit), *(parts.traefik(kit, site) for site in sites)):
         supervisor.add_group(program.name, [program])
     _start_instances(supervisor, own=[*_STACK_GROUPS, *(f"traefik-{site}" for site in sites)], progress=progress)
 
@@ -166,6 +167,7 @@ def _wait_servers(kit: Kit, progress: Progress) -> None:
         )
         ensure_bucket(admin, parts.BUCKET)
         ensure_locked_bucket(admin, anchors_s3.BUCKET, retention_days=kit.settings.anchor_retention_days)
+        ensure_backup_bucket(admin, lock_days=kit.settings.backup_lock_days)
     with progress.step(f"Traefik, {len(sites)} sites"):
         for site in sites:
             wait_http(f"http://127.0.0.1:{kit.installation.ports[f'metrics-{site}']}/ping", limit_s=20)

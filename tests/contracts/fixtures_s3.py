@@ -1,6 +1,7 @@
 """A real SeaweedFS with the stack's own flags and identities, for every suite that needs an S3 server."""
 
 import json
+import os
 import secrets
 import shutil
 import subprocess
@@ -11,19 +12,26 @@ from pathlib import Path
 import pytest
 from fixtures_door import free_port
 
+from blocks.backup_bucket import EXPIRER, READER, WRITER, ensure_backup_bucket
 from blocks.bucket import Account, ensure_bucket, ensure_locked_bucket
 from blocks.installation import Installation, Users, write_private
-from blocks.seaweed import Identity, ensure_configuration, server_flags, write_identities
+from blocks.seaweed import KEY_VARIABLE, Identity, ensure_configuration, server_flags, write_identities
 
 KEPT_DAYS = 400
 
 
 @pytest.fixture(scope="session")
 def s3(open_tmp_root: Path) -> Generator[Installation]:
+    """One for the session."""
+    yield from serve(open_tmp_root)
+
+
+def serve(folder: Path) -> Generator[Installation]:
     """One with the bucket `releases`, and `anchors` under lock; everything of it is gone afterwards."""
-    state = open_tmp_root / "s3"
+    state = folder / "s3"
     (state / "data").mkdir(parents=True)
     names = [f"{part}{kind}" for part in ("s3", "s3-master", "s3-volume", "s3-filer") for kind in ("", "-grpc")]
+    names.append("s3-tls")
     installation = Installation(
         state=state,
         sockets=state,
@@ -34,21 +42,27 @@ def s3(open_tmp_root: Path) -> Generator[Installation]:
     )
     installation.save()
     keys = {f"{name}_{kind}_key": secrets.token_hex(16) for name in ALLOWED for kind in ("access", "secret")}
+    keys["s3_encryption_key"] = secrets.token_hex(32)
     write_private(state / "credentials.json", json.dumps(keys))
     ensure_configuration(state, user=None)
     write_identities(state / "identities.json", [_identity(keys, name) for name in ALLOWED], user=None)
     flags = server_flags(
-        data=state / "data", identities=state / "identities.json", ports=installation.ports, sockets=state
+        data=state / "data", identities=state / "identities.json", ports=installation.ports, sockets=state, tls=state
     )
     with (state / "weed.log").open("wb") as log:
         weed = subprocess.Popen(
-            [str(Path(sys.executable).parent / "weed"), "server", *flags], stdout=log, stderr=log, cwd=state
+            [str(Path(sys.executable).parent / "weed"), "server", *flags],
+            stdout=log,
+            stderr=log,
+            cwd=state,
+            env={**os.environ, KEY_VARIABLE: keys["s3_encryption_key"]},
         )
     try:
         admin = s3_admin(installation)
         ensure_bucket(admin, "releases", limit_s=90)
         ensure_locked_bucket(admin, "anchors", retention_days=KEPT_DAYS)
         ensure_locked_bucket(admin, "anchors", retention_days=KEPT_DAYS)  # a second `up` changes nothing
+        ensure_backup_bucket(admin, lock_days=1)
         yield installation
     finally:
         weed.kill()
@@ -60,11 +74,15 @@ ALLOWED = {
     "s3_admin": ("Admin", "Read", "Write", "List", "Tagging"),
     "s3": ("Read:releases", "Write:releases", "List:releases", "Tagging:releases"),
     "s3_anchor": ("Write:anchors", "List:anchors"),
+    "s3_backup": ("Read:backups", "Write:backups", "List:backups"),
+    "s3_backup_expire": ("Read:backups", "Write:backups", "List:backups"),
+    "s3_backup_read": ("Read:backups", "List:backups"),
 }
+NAMES = {"s3_backup": WRITER, "s3_backup_expire": EXPIRER, "s3_backup_read": READER}
 
 
 def _identity(keys: dict[str, str], name: str) -> Identity:
-    return Identity(name, keys[f"{name}_access_key"], keys[f"{name}_secret_key"], ALLOWED[name])
+    return Identity(NAMES.get(name, name), keys[f"{name}_access_key"], keys[f"{name}_secret_key"], ALLOWED[name])
 
 
 def s3_account(installation: Installation, name: str) -> Account:

@@ -26,6 +26,7 @@ pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 PARTS = [
     "postgres",
     "s3",
+    "archiver",
     "prefect",
     "worker",
     "worker-production",

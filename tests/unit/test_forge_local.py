@@ -76,7 +76,7 @@ def test_a_push_arrives_signed_as_from_gitea(forge: LocalForge, door: Door):
     assert not gitea.is_genuine(headers=headers, body=body + b" ", secret=SECRET)
     delivery = gitea.delivery_id(headers)
     assert gitea.read_push(headers=headers, body=body) == Push(
-        delivery, "demo/helpdesk", "main", ZERO_SHA, sha, "dana", "dana@localhost"
+        delivery, "demo/helpdesk", "main", ZERO_SHA, sha, "dana", "dana@localhost", ("dana", "dana@localhost")
     )
     assert f"delivery {delivery}: 202" in said
 

@@ -82,7 +82,7 @@ def test_sites_are_named_by_environment_and_place() -> None:
 
 def test_credentials_are_made_once_private_and_kept(open_tmp: Path) -> None:
     first = ensure_credentials(open_tmp)
-    assert set(first) == set(RECIPES) and len(set(first.values())) == len(first)
+    assert set(first) == {*RECIPES, "backup_recipient"} and len(set(first.values())) == len(first)
     assert all(len(value) >= 20 for value in first.values())
     assert (open_tmp / "credentials.json").stat().st_mode & 0o777 == 0o600
     assert ensure_credentials(open_tmp) == first

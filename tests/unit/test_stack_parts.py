@@ -89,6 +89,7 @@ def test_the_encryption_key_reaches_prefect_by_the_name_it_reads(kit: Kit) -> No
 
 def test_secrets_reach_only_the_parts_that_need_them(kit: Kit) -> None:
     programs = [parts.postgres(kit), parts.prefect(kit), *parts.workers(kit), parts.keeper(kit), parts.door(kit)]
+    programs.append(parts.archiver(kit))
     texts = {program.name: " ".join(program.environment.values()) for program in programs}
     knowing = {
         name: sorted(part for part, text in texts.items() if value in text) for name, value in kit.credentials.items()
@@ -103,7 +104,8 @@ def test_an_up_by_the_keeper_changes_no_part(kit: Kit) -> None:
     """Or every supervisor that dies would restart Prefect, workers and door."""
 
     def programs(kit: Kit) -> list[Program]:
-        return [parts.postgres(kit), parts.prefect(kit), *parts.workers(kit), parts.door(kit), parts.keeper(kit)]
+        own = [parts.postgres(kit), parts.prefect(kit), *parts.workers(kit), parts.door(kit), parts.keeper(kit)]
+        return [*own, parts.archiver(kit)]
 
     own = programs(kit)
     assert programs(dataclasses.replace(kit, environ=parts.keeper(kit).environment)) == own
@@ -125,6 +127,11 @@ def test_a_start_without_a_shell_builds_as_before_and_an_empty_value_takes_one_a
     without = dataclasses.replace(kit, environ={"PIP_INDEX_URL": ""})
     assert parts.build_environment(without) == {"HTTPS_PROXY": "http://proxy:3128"}
     assert (kit.installation.state / "build-environment.json").stat().st_mode & 0o077 == 0
+
+
+def test_other_keys_of_the_archiver_start_it_anew(kit: Kit) -> None:
+    later = dataclasses.replace(kit, credentials={**kit.credentials, "s3_backup_secret_key": "another"})
+    assert parts.archiver(later) != parts.archiver(kit)
 
 
 def test_no_worker_has_a_limit_of_its_own(kit: Kit) -> None:
@@ -176,4 +183,4 @@ def test_each_worker_reads_the_secrets_of_its_role_and_no_other(kit: Kit, monkey
         with pytest.raises(ConfigError, match=r"credentials\.production\.json"):
             read_secret(name, state=kit.installation.state)
     files = list(kit.installation.state.rglob("credentials*.json"))
-    assert len(files) == 3 and all(path.stat().st_mode & 0o077 == 0 for path in files)
+    assert len(files) == 4 and all(path.stat().st_mode & 0o077 == 0 for path in files)

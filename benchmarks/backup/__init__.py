@@ -1,0 +1,1 @@
+"""Backups against the bare tools, in one run."""

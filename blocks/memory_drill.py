@@ -1,0 +1,145 @@
+"""The twins of a drill's outside: scratch servers, fingerprints and results in memory.
+
+A scratch server holds the rows that `MemoryBackupEngine` restored; what its fingerprint says comes from them.
+"""
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from blocks.drill_results import SignedResults, make_key
+from blocks.memory_backup_engine import MemoryBackupServer
+from domain.canonical import digest_of
+from domain.drill import Check, Damage, failed, passed, unavailable
+from domain.errors import InvariantError
+from domain.fingerprint import Fingerprint
+from domain.ports_backup import Recovery
+from domain.ports_drill import Findings, Recovered
+from domain.wal import write_lsn
+
+SYSTEM_ID = "7000000000000000001"
+
+
+def _print(rows: Sequence[str], *, point: str = "", lsn: str = "") -> Fingerprint:
+    told = [row for row in rows if row != "backup label"]
+    return Fingerprint(SYSTEM_ID, point, lsn, tables={"app.public.said": (len(told), digest_of(told)[:16])})
+
+
+class MemoryFingerprints:
+    """Fulfils `domain.ports_drill.Fingerprints` on a server in memory; `reason` makes it unable."""
+
+    def __init__(self, server: MemoryBackupServer) -> None:
+        self.server = server
+        self.reason = ""
+
+    def take(self, point: str) -> Mapping[str, Any]:
+        if self.reason:
+            return {"fingerprint_unavailable": self.reason}
+        rows = [text for _, _, text in self.server.rows]
+        return {"fingerprint": _print(rows, point=point, lsn=write_lsn(self.server.lsn)).as_dict()}
+
+    def system_id(self) -> str:
+        return SYSTEM_ID
+
+
+class MemoryScratch:
+    """Fulfils `domain.ports_drill.Scratch`; the attributes say what it lacks, and what it finds."""
+
+    user: str | None = None
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="slipway-scratch-"))
+        self.servers: dict[str, list[str]] = {}
+        self.damaged: dict[str, Damage] = {}
+        self.free = 1 << 40
+        self.is_blind = False
+        self.reasons: dict[str, str] = {}
+        self.unmet: tuple[str, ...] = ()
+
+    def free_bytes(self) -> int:
+        return self.free
+
+    def prepare(self, name: str) -> Path:
+        self.destroy(name)
+        path = self.folder / name
+        path.mkdir(parents=True)
+        self.servers[name] = []
+        return path
+
+    def start(self, name: str, recovery: Recovery, *, limit_s: float) -> Recovered:
+        if self.damaged.get(name) is Damage.TRUNCATED and not self.is_blind:
+            raise InvariantError("The restored server ended: PANIC: could not read a block")
+        self.servers[name] = json.loads((recovery.directory / "rows.json").read_text())
+        return Recovered(write_lsn(1 << 40), 0.1)
+
+    def check_backup(self, name: str) -> Check:
+        return unavailable("integrity.postgres", "pg_verifybackup is not there")
+
+    def fingerprint(self, name: str) -> Fingerprint:
+        return _print(self.servers[name])
+
+    def check_indexes(self, name: str) -> Check:
+        return self._tool("pages.indexes", "indexes_good")
+
+    def check_pages(self, name: str) -> Check:
+        if name in self.damaged and not self.is_blind:
+            return failed("pages.checksums", "tool_found", tool="pg_checksums", found="1 bad checksum")
+        return self._tool("pages.checksums", "pages_good")
+
+    def expect(self, name: str, database: str, suites: Mapping[str, Any], *, limit_s: float) -> Findings:
+        checks: list[Check] = []
+        for suite, expectations in suites.items():
+            bad = [one["type"] for one in expectations if one["type"] in self.unmet]
+            check = f"expectations.{suite}"
+            count = len(expectations)
+            if bad:
+                checks.append(failed(check, "expectations_failed", count=count, failed="; ".join(bad)))
+            else:
+                checks.append(passed(check, "expectations_met", count=count))
+        lines = [f"{suite}: ✓ {one['type']}" for suite, expectations in suites.items() for one in expectations]
+        return Findings(tuple(checks), tuple(lines))
+
+    def damage(self, name: str, kind: Damage) -> str:
+        self.damaged[name] = kind
+        return f"{kind} of {name}"
+
+    def destroy(self, name: str) -> None:
+        self.servers.pop(name, None)
+        self.damaged.pop(name, None)
+        path = self.folder / name
+        for file in [*path.glob("*")]:
+            file.unlink()
+        if path.exists():
+            path.rmdir()
+
+    def leftovers(self) -> Sequence[str]:
+        return sorted(self.servers)
+
+    def _tool(self, check: str, text: str) -> Check:
+        if reason := self.reasons.get(check):
+            return unavailable(check, reason)
+        return passed(check, text, detail="nothing found")
+
+
+class MemoryBytes:
+    """Objects by key."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+
+    def put(self, key: str, body: bytes) -> None:
+        self.objects[key] = body
+
+    def get(self, key: str) -> tuple[bytes, Any] | None:
+        return (self.objects[key], {}) if key in self.objects else None
+
+
+class MemoryDrillResults(SignedResults):
+    """Fulfils `domain.ports_drill.DrillResults` with a key of its own."""
+
+    def __init__(self) -> None:
+        self.bytes = MemoryBytes()
+        key = make_key()
+        super().__init__(write=lambda: self.bytes, read=lambda: self.bytes, key=lambda: key)

@@ -1,0 +1,136 @@
+"""The report of a restore drill: one page that a person reads in a minute.
+
+Verdict first, then what was proven, the thirteen steps, figures, what Great Expectations found, and the trend as a
+chart. Published by `restore_drill` as one artifact; held by a golden test.
+"""
+
+import base64
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+
+from domain.catalogue import Language, say
+from domain.chart import Labels, draw
+from domain.drill import STEPS, Check, Drill, Outcome, say_bytes, say_seconds, step_outcome
+from domain.verdict import Verdict
+
+BYTES_MAX = 200_000
+FINDINGS_MAX = 60
+_TREND_MAX = 120
+
+
+def explain_drill(
+    drill: Drill, *, trend: Sequence[tuple[datetime, float]] = (), digest: str = "", language: Language = "en"
+) -> str:
+    """Write the report as markdown, below 200 KB.
+
+    Args:
+        trend: when earlier drills were, and after how many seconds the restored server was back; oldest first.
+        digest: of the signed result.
+    """
+    parts = [
+        f"# {say('drill.heading', language=language, verdict=name_verdict(drill.verdict, language=language))}",
+        f"**{summarise(drill, language=language)}**",
+        _facts(drill, digest, language),
+        _steps(drill, language),
+        _figures(drill, language),
+        _findings(drill, language),
+        _trend(drill, trend, language),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def name_verdict(verdict: Verdict, *, language: Language) -> str:
+    """The verdict as people read it."""
+    return say(f"drill.verdict_{verdict.lower()}", language=language)
+
+
+def summarise(drill: Drill, *, language: Language) -> str:
+    """Say in one sentence what was proven, or which checks stand in the way."""
+    verdict = drill.verdict
+    if verdict is Verdict.PASS:
+        return say("drill.said_pass", language=language, backups=", ".join(drill.backups))
+    return say(f"drill.said_{verdict.lower()}", language=language, checks=", ".join(deciding_checks(drill)))
+
+
+def deciding_checks(drill: Drill) -> list[str]:
+    """Name the checks that failed; where none did, those that were needed and unavailable."""
+    bad = [check.name for check in drill.checks if check.outcome is Outcome.FAIL]
+    lacking = [check.name for check in drill.checks if check.outcome is Outcome.UNAVAILABLE and check.is_needed]
+    return bad or lacking
+
+
+def explain_check(check: Check, *, language: Language) -> str:
+    """The sentence about one check, fit for a cell of a table."""
+    words = say(f"drill.{check.text}", language=language, **check.values)
+    return words.replace("|", "¦").replace("\n", " ").replace("<", "‹")
+
+
+def _facts(drill: Drill, digest: str, language: Language) -> str:
+    begun = f"{drill.begun_at.astimezone(UTC):%Y-%m-%d %H:%M}Z"
+    values = {"engine": drill.engine, "begun": begun, "seconds": say_seconds(drill.seconds)}
+    return say("drill.facts", language=language, **values, digest=f"`{digest[:12] or '–'}`")
+
+
+def _steps(drill: Drill, language: Language) -> str:
+    lines = [f"| {say('drill.columns', language=language)} |", "| --- | --- | --- | --- | --- |"]
+    for number, step in enumerate(STEPS, start=1):
+        own = [check for check in drill.checks if check.step == step]
+        # what did not pass comes first: it is what a person looks for
+        own.sort(key=lambda check: check.outcome is Outcome.PASS)
+        outcome = say(f"drill.outcome_{step_outcome(drill.checks, step)}", language=language)
+        words = "<br>".join(_cell(check, language) for check in own)
+        seconds = sum(check.seconds for check in own)
+        name = say(f"drill.step_{step}", language=language)
+        lines.append(f"| {number} | {name} | {outcome} | {words} | {seconds:.1f} |")
+    return "\n".join(lines)
+
+
+def _cell(check: Check, language: Language) -> str:
+    words = explain_check(check, language=language)
+    if check.outcome is Outcome.PASS:
+        return words
+    return f"`{check.name}` {say(f'drill.outcome_{check.outcome}', language=language)}: {words}"
+
+
+def _figures(drill: Drill, language: Language) -> str:
+    lines = [
+        f"## {say('drill.figures', language=language)}",
+        "",
+        f"| {say('drill.figure_columns', language=language)} |",
+    ]
+    lines += ["| --- | --- |"]
+    for name, value in drill.figures.items():
+        words = say_bytes(int(value)) if name.endswith("_bytes") else say_seconds(value)
+        lines.append(f"| {say(f'drill.figure_{name}', language=language)} | {words} |")
+    return "\n".join(lines) if drill.figures else ""
+
+
+def _findings(drill: Drill, language: Language) -> str:
+    if not drill.findings:
+        return ""
+    # what was not met first, so that a long list hides nothing
+    ordered = sorted(drill.findings, key=lambda line: ": ✗" not in line)
+    more = [f"- … {len(ordered) - FINDINGS_MAX}"] if len(ordered) > FINDINGS_MAX else []
+    lines = [f"- {line[:240]}".replace("<", "‹") for line in ordered[:FINDINGS_MAX]]
+    return "\n".join([f"## {say('drill.expectations', language=language)}", "", *lines, *more])
+
+
+def _trend(drill: Drill, trend: Sequence[tuple[datetime, float]], language: Language) -> str:
+    points = [*trend][-_TREND_MAX:]
+    if len(points) < 2:
+        return ""
+    title = say("drill.trend", language=language)
+    labels = Labels(
+        title=title,
+        history=say("drill.trend_history", language=language),
+        ahead="",
+        limit=say("drill.trend_limit", language=language),
+        threshold="",
+    )
+    times = np.array([at.astimezone(UTC).replace(tzinfo=None) for at, _ in points], dtype="datetime64[s]")
+    values = np.array([seconds for _, seconds in points], dtype=float)
+    svg = draw(times, values, unit="s", labels=labels, limit=float(drill.objectives.rto_s))
+    data = base64.b64encode(svg.encode()).decode()
+    return f"## {title}\n\n![{title}](data:image/svg+xml;base64,{data})"

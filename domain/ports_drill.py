@@ -1,0 +1,114 @@
+"""The roles of a restore drill, as protocols: the fingerprint's source, the scratch servers, where results are kept.
+
+The real adapters are tried by the fault corpus (`tests/faults/test_drill_faults.py`), the twins by whole flows.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from domain.drill import Check, Damage
+from domain.fingerprint import Fingerprint
+from domain.ports_backup import Recovery
+
+
+class Fingerprints(Protocol):
+    """The server that is backed up, as far as a drill asks it."""
+
+    def take(self, point: str) -> Mapping[str, Any]:
+        """Take the fingerprint and make the restore point of that name at exactly that content.
+
+        Returns what goes into a backup's manifest: `fingerprint`, or `fingerprint_unavailable` with the reason. Never
+        an error: a backup without a fingerprint is better than none.
+        """
+        ...
+
+    def system_id(self) -> str:
+        """The cluster's identifier. Raises: TransientError where it does not answer."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """A scratch server that has left recovery: how far it came, and up to which commit."""
+
+    lsn: str
+    seconds: float
+    last_commit_at: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a suite of expectations found: checks, and one line for each expectation that people may want to read."""
+
+    checks: tuple[Check, ...]
+    lines: tuple[str, ...] = ()
+
+
+class Scratch(Protocol):
+    """Servers that are made from restored folders, looked into, and destroyed. Each has a name; nothing of it leaves
+    this machine, and nobody but us reaches it."""
+
+    @property
+    def user(self) -> str | None:
+        """Whom the files must belong to; None: ourselves."""
+        ...
+
+    def free_bytes(self) -> int: ...
+
+    def prepare(self, name: str) -> Path:
+        """Give an empty folder for the data of a new server; what one of that name left is destroyed first."""
+        ...
+
+    def start(self, name: str, recovery: Recovery, *, limit_s: float) -> Recovered:
+        """Start the server and wait until it has left recovery. Raises: InvariantError with its last words where it
+        does not, TransientError at the limit."""
+        ...
+
+    def check_backup(self, name: str) -> Check:
+        """`integrity.postgres`: `pg_verifybackup`, before the server is started."""
+        ...
+
+    def fingerprint(self, name: str) -> Fingerprint:
+        """Hash every row. Raises: InvariantError where something can't be read."""
+        ...
+
+    def check_indexes(self, name: str) -> Check:
+        """`pages.indexes`: `pg_amcheck --heapallindexed`, where the extension exists."""
+        ...
+
+    def check_pages(self, name: str) -> Check:
+        """`pages.checksums`: the server is stopped in good order, then every page of it is read."""
+        ...
+
+    def expect(self, name: str, database: str, suites: Mapping[str, Any], *, limit_s: float) -> Findings:
+        """`expectations.<suite>`: let Great Expectations judge a database, in a process of its own."""
+        ...
+
+    def damage(self, name: str, kind: Damage) -> str:
+        """Damage the restored files of a server that was not started yet; says what was damaged."""
+        ...
+
+    def destroy(self, name: str) -> None:
+        """End the server and remove its files. Effect: may be repeated."""
+        ...
+
+    def leftovers(self) -> Sequence[str]:
+        """Names of servers that dead drills left."""
+        ...
+
+
+class DrillResults(Protocol):
+    """Signed results, kept beside the backups. The key that signs lies outside of the store."""
+
+    def keep(self, name: str, result: Mapping[str, Any]) -> Mapping[str, str]:
+        """Sign a result and keep it; returns `digest`, `signature` and `key` (the public one). May be repeated."""
+        ...
+
+    def verify(self, name: str) -> Mapping[str, Any]:
+        """Read a result back.
+
+        Raises: InvariantError where it is not as it was signed, ConfigError where there is none.
+        """
+        ...

@@ -1,0 +1,161 @@
+"""Engines and the log archive under faults: binaries missing, crashing or too old, and a store that goes away."""
+
+import signal
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+from fixtures_backup import ArchivingServer, BarmanBench, debian_binaries, restored_rows
+from fixtures_s3 import s3_account
+
+from blocks.backup_barman import BarmanEngine
+from blocks.backup_bucket import BackupBucket
+from blocks.backup_pgbackrest import PgBackRestEngine, Repository
+from blocks.backup_server import BackupServer
+from blocks.bucket import Account
+from blocks.installation import Installation
+from domain.backup import BackupKind, BackupState
+from domain.errors import ConfigError, InvariantError, TransientError
+
+
+def tools(folder: Path, script: str) -> Path:
+    """Stand-ins for barman-cloud's commands."""
+    folder.mkdir()
+    for name in ("barman-cloud-backup", "barman-cloud-restore"):
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+    return folder
+
+
+def engine(tool_folder: Path) -> BarmanEngine:
+    bucket = BackupBucket(Account("http://127.0.0.1:1", "a", "b"))
+    return BarmanEngine(bucket, server=None, python=Path(), client=Path("/unused"), tools=tool_folder)
+
+
+@pytest.mark.parametrize("script", ["kill -SEGV $$", "exit 3", "echo no version"])
+def test_a_binary_that_crashes_or_says_nothing_is_unavailable_and_never_an_error(open_tmp: Path, script: str):
+    found = engine(tools(open_tmp / "tools", script)).availability()
+    assert not found.is_available and "barman-cloud-backup does not run" in found.reason
+
+
+def test_a_binary_that_is_missing_is_unavailable_and_a_backup_by_it_is_refused(open_tmp: Path):
+    away = engine(open_tmp)
+    assert not away.availability().is_available
+    with pytest.raises(ConfigError, match="unavailable: barman-cloud-backup"):
+        away.backup(BackupKind.FULL, label="x", limit_s=5)
+
+
+def test_a_tool_that_ends_with_0_and_made_nothing_is_no_backup(barman_bench: BarmanBench, open_tmp: Path):
+    bench = barman_bench
+    folder = tools(open_tmp / "tools", "echo 3.19.1")
+    lying = BarmanEngine(
+        bench.bucket("s3_backup"),
+        server=BackupServer(lambda: bench.source.url),
+        python=bench.python,
+        client=bench.client,
+        tools=folder,
+        cluster=bench.cluster,
+    )
+    with pytest.raises(InvariantError, match="left no finished backup"):
+        lying.backup(BackupKind.FULL, label="lie", limit_s=60)
+    assert not [one for one in bench.engine.backups() if one.is_done]
+
+
+def test_on_18_pgbackrest_says_that_it_knows_up_to_15(
+    archiving_server: ArchivingServer, s3: Installation, open_tmp: Path
+):
+    debian_binaries()
+    repository = Repository(BackupBucket(s3_account(s3, "s3_backup")), "https://localhost:1", open_tmp / "ca", "x")
+    old = PgBackRestEngine(
+        repository,
+        server=BackupServer(lambda: archiving_server.url),
+        data=archiving_server.server.data,
+        user=archiving_server.server.user,
+        folder=open_tmp,
+    )
+    found = old.availability()
+    if found.version != "2.45":
+        pytest.skip(f"pgBackRest {found.version} is not the one of Debian 12")
+    assert found.reason == "pgBackRest 2.45 knows up to 15"
+    with pytest.raises(ConfigError, match=r"^unavailable: pgBackRest 2\.45 knows up to 15$"):
+        old.backup(BackupKind.FULL, label="x", limit_s=60)
+
+
+def test_two_backups_of_one_server_at_once_are_refused(barman_bench: BarmanBench):
+    with (
+        BackupServer(lambda: barman_bench.source.url).alone(),
+        pytest.raises(TransientError, match="at work"),
+    ):
+        barman_bench.engine.backup(BackupKind.FULL, label="second", limit_s=60)
+
+
+def test_a_backup_at_its_limit_is_ended_with_all_of_its_children(barman_bench: BarmanBench, open_tmp: Path):
+    bench = barman_bench
+    script = '[ "$1" = --version ] && echo 3.19.1 && exit; (setsid sleep 4242 &) ; sleep 4242'
+    slow = BarmanEngine(
+        bench.bucket("s3_backup"),
+        server=BackupServer(lambda: bench.source.url),
+        python=bench.python,
+        client=bench.client,
+        tools=tools(open_tmp / "tools", script),
+        cluster=bench.cluster,
+    )
+    with pytest.raises(TransientError, match="limit"):
+        slow.backup(BackupKind.FULL, label="slow", limit_s=1)
+    assert not [one for one in psutil.process_iter(["cmdline"]) if "4242" in (one.info["cmdline"] or [])]
+
+
+@contextmanager
+def stopped(installation: Installation) -> Generator[None]:
+    """The store answers nobody: its process is stopped."""
+    (weed,) = [
+        one
+        for one in psutil.process_iter(["cmdline"])
+        if f"-s3.port={installation.ports['s3']}" in (one.info["cmdline"] or [])
+    ]
+    weed.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        weed.send_signal(signal.SIGCONT)
+
+
+def test_while_the_store_is_away_the_server_keeps_its_log_and_nothing_is_lost(
+    barman_bench: BarmanBench, s3: Installation, open_tmp: Path
+):
+    bench = barman_bench
+    bench.write("before")
+    older = bench.engine.backup(BackupKind.FULL, label="older", limit_s=120)
+    with stopped(s3):
+        for n in range(3):
+            bench.source.execute("INSERT INTO said (text) VALUES (%s)", f"away {n}")
+            bench.source.execute("SELECT pg_switch_wal()")
+        time.sleep(1)
+        assert BackupServer(lambda: bench.source.url).archiver().waiting >= 1
+    reached = bench.write("after")
+    state = bench.engine.wal_state(since=older.begin_wal)
+    assert state.is_whole and state.waiting == 0
+    rows = restored_rows(bench, older, reached, open_tmp / "data")
+    assert rows == ["before", "away 0", "away 1", "away 2", "after"]
+    assert [one.state for one in bench.engine.backups()] == [BackupState.DONE]
+
+
+def test_a_lost_or_damaged_segment_ends_recovery_red_and_is_named_before(barman_bench: BarmanBench, open_tmp: Path):
+    bench = barman_bench
+    bench.write("a")
+    taken = bench.engine.backup(BackupKind.FULL, label="log", limit_s=120)
+    bench.write("b")
+    reached = bench.write("c")
+    bucket = bench.bucket("s3_backup_expire")
+    folder = f"postgres/{bench.cluster}/wals/"
+    lost = sorted(one.key for one in bucket.objects(folder) if one.key.rpartition("/")[2][:24] > taken.end_wal)[1]
+    bucket.remove([lost])
+    (gap,) = bench.engine.wal_state(since=taken.begin_wal).gaps
+    assert gap.first == gap.last == lost.rpartition("/")[2].removesuffix(".zst")
+    with pytest.raises((AssertionError, TransientError, psycopg.OperationalError)):
+        restored_rows(bench, taken, reached, open_tmp / "data")
+    assert "recovery ended before configured recovery target was reached" in (open_tmp / "data.log").read_text()

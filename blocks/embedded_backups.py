@@ -6,11 +6,13 @@ from blocks.backup_barman import BarmanEngine
 from blocks.backup_bucket import BackupBucket
 from blocks.backup_copies import Copies, Sources
 from blocks.backup_keys import read_drill_secret, read_recipient
+from blocks.backup_pgbackrest import PgBackRestEngine, Repository
 from blocks.backup_server import BackupServer
 from blocks.bucket import Account
 from blocks.installation import Installation, process_role, read_secret
 from blocks.postgres_server import PostgresServer
 from blocks.wal_archive import WalArchive
+from domain.backup import Availability
 from domain.ports_backup import BackupCopies, BackupEngine, Purpose
 
 _KEYS: dict[Purpose, str] = {"write": "s3_backup", "expire": "s3_backup_expire", "read": "s3_backup_read"}
@@ -19,6 +21,18 @@ _KEYS: dict[Purpose, str] = {"write": "s3_backup", "expire": "s3_backup_expire",
 def open_engine(installation: Installation, purpose: Purpose) -> BackupEngine:
     """Open the installation's engine with the keys of a purpose."""
     return _barman(installation, purpose)
+
+
+def probe_pgbackrest(installation: Installation) -> Availability:
+    """Whether pgBackRest could take this server's backups: its binary, and what it knows."""
+    repository = Repository(open_bucket(installation, "read"), "https://localhost", installation.state, cipher="")
+    return PgBackRestEngine(
+        repository,
+        server=BackupServer(lambda: superuser_url(installation)),
+        data=installation.state / "postgres",
+        user=installation.users.database,
+        folder=installation.state,
+    ).availability()
 
 
 def wal_archive(installation: Installation) -> WalArchive:

@@ -21,6 +21,7 @@ LIMIT_S = 6 * 3600.0
 LEFT_OVER_AGE = timedelta(hours=24)
 DUMPS_KEPT = 8
 BUCKET = "releases"
+_SECOND_LOOK_S = 90.0
 _COPY_AGE_S_MAX = 8 * 86_400.0
 _OBJECTS_AGE_S_MAX = 36 * 3600.0
 
@@ -103,11 +104,15 @@ def list_databases() -> list[str]:
 
 @reading_task
 def read_weaknesses() -> list[str]:
-    """What PostgreSQL's backups lack now, worst first; empty: nothing but, perhaps, a copy elsewhere."""
-    server = judge_all()[0]
-    if "none" in server.weaknesses and _is_new():
-        return []
-    return [one for one in server.weaknesses if one != "same_disk"]
+    """What PostgreSQL's backups lack now; empty: nothing but, perhaps, a copy elsewhere.
+
+    What may be over in a moment is looked at twice: after a start PostgreSQL asks the archiver again a minute later.
+    """
+    found = _weaknesses()
+    if {"log_failing", "log_late"} & set(found):
+        open_world().clock.sleep(_SECOND_LOOK_S)
+        found = _weaknesses()
+    return found
 
 
 @reading_task
@@ -131,6 +136,13 @@ def publish_protection(expired: int, swept: int, is_new: bool) -> list[str]:
     return [
         f"{one.name}: {explain_protection(one, language=world.language)}" for one in protections if not one.is_protected
     ]
+
+
+def _weaknesses() -> list[str]:
+    server = judge_all()[0]
+    if "none" in server.weaknesses and _is_new():
+        return []
+    return [one for one in server.weaknesses if one != "same_disk"]
 
 
 def judge_all() -> list[Protection]:

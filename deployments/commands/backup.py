@@ -70,6 +70,7 @@ def list_backups(
 @app.command("status")
 def show_status() -> None:
     """Say what is protected, and what each thing lacks. Exit code 1 where PostgreSQL is not protected."""
+    from blocks.embedded_backups import probe_pgbackrest
     from tasks.backup import judge_all  # not at the top: it brings Prefect
 
     world = open_world()
@@ -77,6 +78,9 @@ def show_status() -> None:
     available = engine.availability()
     version = available.version if available.is_available else f"unavailable: {available.reason}"
     console.print(f"engine {engine.name} {version}", soft_wrap=True)
+    other = probe_pgbackrest(read_installation())
+    words = f"{other.version}, present and not used" if other.is_available else f"unavailable: {other.reason}"
+    console.print(f"pgbackrest {words}", soft_wrap=True)
     from domain.backup_report import explain_protection
 
     table = Table("what", "protected", "newest (UTC)", "stored", "encrypted", "lacks", box=None, pad_edge=False)

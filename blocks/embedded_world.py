@@ -61,6 +61,7 @@ from domain.ports import (
     Target,
     TrafficMetrics,
 )
+from domain.ports_cleanup import Cleaning
 
 _opened: "EmbeddedWorld | None" = None
 
@@ -222,6 +223,12 @@ class EmbeddedWorld:
     @cached_property
     def databases(self) -> Databases:
         return cast(Databases, _load("slipway-postgres-databases/main"))
+
+    @cached_property
+    def cleaning(self) -> Cleaning:
+        from blocks.embedded_cleaning import EmbeddedCleaning
+
+        return cast(Cleaning, EmbeddedCleaning(self.installation, self.databases, self.packages))
 
     def forge(self, name: str) -> Forge:
         from blocks.forge_gitea import GiteaForge

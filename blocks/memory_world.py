@@ -18,6 +18,7 @@ from blocks.memory_applications import MemoryApplications
 from blocks.memory_approvers import MemoryApprovers
 from blocks.memory_balancer import MemoryBalancer, MemoryMetrics
 from blocks.memory_break_glass import MemoryBreakGlass
+from blocks.memory_cleaning import MemoryCleaning
 from blocks.memory_commit_statuses import MemoryCommitStatuses
 from blocks.memory_databases import MemoryDatabases
 from blocks.memory_flow_runs import MemoryFlowRuns
@@ -143,6 +144,7 @@ class MemoryWorld:
     store: MemoryObjectStore = field(default_factory=MemoryObjectStore)
     images: MemoryImages = field(default_factory=MemoryImages)
     databases: MemoryDatabases = field(default_factory=MemoryDatabases)
+    cleaning: MemoryCleaning = field(default_factory=MemoryCleaning)
 
     def __post_init__(self) -> None:
         places = [(environment.name, site.name) for environment in ENVIRONMENTS for site in environment.sites]

@@ -38,6 +38,7 @@ from domain.ports import (
     Target,
     TrafficMetrics,
 )
+from domain.ports_cleanup import Cleaning
 
 
 class World(Protocol):
@@ -91,6 +92,8 @@ class World(Protocol):
     def images(self) -> Images: ...
     @property
     def databases(self) -> Databases: ...
+    @property
+    def cleaning(self) -> Cleaning: ...
 
     def keep_copies(self) -> None: ...
     def forge(self, name: str) -> Forge: ...

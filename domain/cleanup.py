@@ -98,7 +98,7 @@ def read_plan(value: dict[str, Any]) -> Plan:
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """Somebody's word. `plan_hash` empty: standing. `share_percent`: the share of the table that was explicitly named."""
+    """Somebody's word. `plan_hash` empty: standing. `share_percent`: the share of the table that was named."""
 
     by: str
     at: datetime

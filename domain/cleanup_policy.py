@@ -17,6 +17,8 @@ from domain.errors import ConfigError
 PolicyName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
 ColumnName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[^\x00\"%]+$")]
 TableName = Annotated[str, Field(max_length=127, pattern=r"^[^\x00\".%]{1,63}(\.[^\x00\".%]{1,63})?$")]
+OWN = "slipway"
+"""The name under which Slipway's own database and things are cleaned up."""
 ARCHIVE_ROWS = 50_000
 """Rows of the policy's table in one archive; one Parquet file for each table of it."""
 

@@ -3,7 +3,8 @@
 Fulfilled in `blocks/` (`rows_postgres.py`, `expirables_*.py`, `archives_s3.py`) and by twins in memory.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -150,4 +151,56 @@ class Expirables(Protocol):
 
     def remove(self, keys: Sequence[str]) -> Removed:
         """Remove exactly these; what is gone is no error, what is protected by now is kept and told."""
+        ...
+
+
+class Archives(Protocol):
+    """Files of rows, kept by key for as long as they are wanted; nothing here removes one."""
+
+    def pack(self, table: CopiedTable, to: Path) -> int:
+        """Write a copy as one compressed file; returns its rows."""
+        ...
+
+    def unpack(self, file: Path, to: Path) -> int:
+        """Write such a file as the CSV that it came from; returns its rows."""
+        ...
+
+    def put(self, key: str, path: Path, *, sha256: str) -> None:
+        """Keep a file; the same bytes under the same key again are no error. Raises: InvariantError on other bytes."""
+        ...
+
+    def get(self, key: str, path: Path, *, sha256: str) -> None:
+        """Fetch a file. Raises: InvariantError where its bytes are others, ConfigError where there is none."""
+        ...
+
+    def keep(self, key: str, content: bytes) -> None:
+        """Keep a small text under a key unless there is one already: the first one counts."""
+        ...
+
+    def read(self, key: str) -> bytes | None:
+        """Read a small text; None where there is none."""
+        ...
+
+
+class Cleaning(Protocol):
+    """Everything that clean-up works on, by name."""
+
+    @property
+    def archives(self) -> Archives: ...
+
+    @property
+    def own_policies(self) -> str:
+        """Slipway's own policies, as the YAML that they are."""
+        ...
+
+    def folder(self) -> AbstractContextManager[Path]:
+        """Lend an empty folder for files on their way; it is gone afterwards."""
+        ...
+
+    def rows(self, application: str, environment: str) -> ExpiringRows:
+        """The database of an application in an environment; Slipway's own for `slipway`."""
+        ...
+
+    def expirables(self) -> Mapping[str, Expirables]:
+        """What else expires, by kind."""
         ...

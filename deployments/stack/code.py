@@ -12,6 +12,8 @@ from pathlib import Path
 
 from blocks.installation import write_private
 
+DATA_LOCK = "requirements/data.txt"
+"""What judges and archives data, in environments that flows make."""
 ROOMS = ("domain", "blocks", "tasks", "flows", "deployments")
 PREFECT_FILE = "prefect.yaml"
 RENDERED_FILE = "prefect.rendered.yaml"
@@ -88,3 +90,5 @@ def _files(home: Path) -> Iterator[Path]:
             if path.is_file() and "__pycache__" not in path.parts:
                 yield path
     yield home / PREFECT_FILE
+    if (home / DATA_LOCK).exists():
+        yield home / DATA_LOCK

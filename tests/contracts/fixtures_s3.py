@@ -47,6 +47,7 @@ def s3(open_tmp_root: Path) -> Generator[Installation]:
     try:
         admin = s3_admin(installation)
         ensure_bucket(admin, "releases", limit_s=90)
+        ensure_bucket(admin, "archives")
         ensure_locked_bucket(admin, "anchors", retention_days=KEPT_DAYS)
         ensure_locked_bucket(admin, "anchors", retention_days=KEPT_DAYS)  # a second `up` changes nothing
         yield installation
@@ -60,6 +61,7 @@ ALLOWED = {
     "s3_admin": ("Admin", "Read", "Write", "List", "Tagging"),
     "s3": ("Read:releases", "Write:releases", "List:releases", "Tagging:releases"),
     "s3_anchor": ("Write:anchors", "List:anchors"),
+    "s3_archive": ("Read:archives", "Write:archives", "List:archives"),
 }
 
 

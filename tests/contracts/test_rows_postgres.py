@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from fixtures_rows import RowsStage, expired, rows_stage, tickets_policy, visits_policy  # noqa: F401 - fixture
+from fixtures_rows import RowsStage, expired, tickets_policy, visits_policy
 
 from blocks import partitions_postgres
 from blocks.rows_session import LockedError
@@ -90,7 +90,7 @@ def test_holds_of_policy_and_ledger_keep_rows_and_an_unknown_column_is_refused(r
     assert rows_stage.count("tickets") == 7 + 10 + 2
     assert rows_stage.rows.prove(expired(policy, holds=(more,))).held_rows == 12
     lost = HoldPart.model_validate({"column": "custommer", "values": ["3"], "reason": "typo"})
-    with pytest.raises(ConfigError, match="hold 'typo'.*no column 'custommer'.*customer"):
+    with pytest.raises(ConfigError, match=r"hold 'typo'.*no column 'custommer'.*customer"):
         rows_stage.rows.preview(expired(policy, holds=(lost,)))
 
 
@@ -259,7 +259,7 @@ def test_a_detaching_of_somebody_else_is_left_to_them(rows_stage: RowsStage):
             theirs.execute("SET lock_timeout = '300ms'")
             with pytest.raises(psycopg.errors.LockNotAvailable):
                 theirs.execute("ALTER TABLE visits DETACH PARTITION visits_02 CONCURRENTLY")
-    with pytest.raises(ConfigError, match='DETACH PARTITION "public"."visits_02" FINALIZE'):
+    with pytest.raises(ConfigError, match=r'DETACH PARTITION "public"."visits_02" FINALIZE'):
         rows_stage.rows.preview(expired(visits_policy()))
 
 

@@ -1,25 +1,41 @@
 """What clean-up works on in an installation: databases, archives, and what else expires."""
 
+import os
 import tempfile
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 from blocks.archives_s3 import S3Archives
+from blocks.bucket import Account
+from blocks.expirables_files import FileExpirables, kept_environments, rotated_logs
+from blocks.expirables_prefect import RunExpirables
+from blocks.expirables_s3 import ObjectExpirables, UploadExpirables
 from blocks.installation import Installation, read_secret
 from blocks.postgres_session import LEDGER_DATABASE, LEDGER_ROLE, LEDGER_SECRET
 from blocks.rows_postgres import PostgresRows
 from domain.cleanup_policy import OWN
 from domain.errors import ConfigError
 from domain.lock import parse_lock
-from domain.ports import Databases, Packages
+from domain.needed import NEEDED_KINDS, explain_bundles, explain_needed
+from domain.ports import Databases, Ledger, Packages
 from domain.ports_cleanup import Archives, Expirables, ExpiringRows
 
 POLICIES = "cleanup.yaml"
 _ROOT = Path(__file__).resolve().parent.parent
 _WORK = "cleanup"
+_BUCKETS = {"releases": "s3", "archives": "s3_archive"}
+"""Buckets whose unfinished uploads are ours to abort, and the keys that may."""
+_FLOW_RUN_VARIABLE = "PREFECT__FLOW_RUN_ID"
+_ENTRIES_MAX = 1_000_000
+_CLOSING = ("rollout.completed", "rollout.rolled_back", "rollout.failed", "cd.completed", "cd.stopped", "cd.superseded")
+
+
+def _ended_runs(ledger: Ledger) -> set[str]:
+    return {entry.event.run for entry in ledger.entries(kinds=_CLOSING, limit=_ENTRIES_MAX)}
 
 
 @dataclass
@@ -29,6 +45,8 @@ class EmbeddedCleaning:
     installation: Installation
     databases: Databases
     packages: Packages
+    ledger: Ledger
+    running: Callable[[], dict[str, str]]
 
     @property
     def own_policies(self) -> str:
@@ -54,7 +72,31 @@ class EmbeddedCleaning:
         return PostgresRows(lambda: self.databases.url(application, environment))
 
     def expirables(self) -> dict[str, Expirables]:
-        return {}
+        state = self.installation.state
+        return {
+            "uploads": UploadExpirables({name: partial(self._client, key) for name, key in _BUCKETS.items()}),
+            "releases": ObjectExpirables(
+                partial(self._client, _BUCKETS["releases"]), "releases", "bundles/", self._needed_bundles
+            ),
+            "logs": FileExpirables(state / "logs", rotated_logs),
+            "runs": RunExpirables(os.environ.get(_FLOW_RUN_VARIABLE, "")),
+            "caches": FileExpirables(state / "cache", kept_environments),
+        }
+
+    def _client(self, secret: str) -> Any:
+        state = self.installation.state
+        return Account(
+            f"http://127.0.0.1:{self.installation.ports['s3']}",
+            read_secret(f"{secret}_access_key", state=state),
+            read_secret(f"{secret}_secret_key", state=state),
+        ).client()
+
+    def _needed_bundles(self) -> Callable[[str], str]:
+        """Asked anew before each removal. What is not pinned may be a build under way: its age decides."""
+        entries = self.ledger.entries(kinds=NEEDED_KINDS, limit=_ENTRIES_MAX)
+        needed = explain_needed(entries, running=self.running(), ended=_ended_runs(self.ledger))
+        kept = explain_bundles(self.ledger.entries(kinds=["release.pinned"], limit=_ENTRIES_MAX), needed)
+        return lambda key: kept.get(key, "")
 
     def _own_url(self) -> str:
         password = read_secret(LEDGER_SECRET, state=self.installation.state)

@@ -233,7 +233,7 @@ class MemoryExpirables:
     def __init__(self, items: Sequence[Expirable] = ()) -> None:
         self.items = {one.key: one for one in items}
 
-    def list(self) -> Sequence[Expirable]:
+    def read(self) -> Sequence[Expirable]:
         return sorted(self.items.values(), key=lambda one: (one.at, one.key))
 
     def remove(self, keys: Sequence[str]) -> Removed:

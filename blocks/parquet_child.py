@@ -56,7 +56,7 @@ def unpack(source: str, target: str) -> int:
     rows, file = 0, pq.ParquetFile(source)
     names = file.schema_arrow.names
     with open(target, "w", newline="", encoding="utf-8") as out:  # noqa: PTH123 - text with its line ends as they are
-        csv.writer(out).writerow(names)
+        csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\n").writerow(names)
         for batch in file.iter_batches(batch_size=10_000):
             lists = [column.to_pylist() for column in batch.columns]
             for row in zip(*lists, strict=True):

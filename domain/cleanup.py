@@ -167,7 +167,7 @@ def judge_plan(plan: Plan, caps: Caps, approvals: Sequence[Approval], *, now: da
             continue
         if now - one.at > timedelta(days=PLAN_DAYS):
             return Decision(Course.ASK, (("cleanup.reason_old_approval", {"days": PLAN_DAYS}),))
-        if share > SHARE_PERCENT_ASKED and one.share_percent < share:
+        if needs_word(plan.preview) and one.share_percent < share:
             return Decision(Course.ASK, (_share_reason(share),))
         return Decision(Course.APPLY, by=one.by, approved_seq=one.seq)
     reasons = exceeded_caps(plan.preview, caps)
@@ -189,9 +189,14 @@ def exceeded_caps(preview: Preview, caps: Caps) -> tuple[tuple[str, dict[str, An
         found.append(("cleanup.reason_share", {"share": share, "most": caps.share_percent_max}))
     if preview.size_bytes > caps.bytes_max:
         found.append(("cleanup.reason_bytes", {"bytes": preview.size_bytes, "most": caps.bytes_max}))
-    if share > SHARE_PERCENT_ASKED:
+    if needs_word(preview):
         found.append(_share_reason(share))
     return tuple(found)
+
+
+def needs_word(preview: Preview) -> bool:
+    """Whether so much of a table would go that a person has to say how much. Of things, all may be old at once."""
+    return preview.method != "items" and preview.share_percent > SHARE_PERCENT_ASKED
 
 
 def _share_reason(share: float) -> tuple[str, dict[str, Any]]:

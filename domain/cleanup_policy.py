@@ -6,7 +6,7 @@ approved by its hash: whoever changes a word of it, a hold or a cap included, ha
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -25,6 +25,26 @@ ARCHIVE_ROWS = 50_000
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ThingsPart(_Part):
+    """One policy for what is no row: unfinished uploads, releases, logs, runs, caches of Slipway itself.
+
+    Of each kind the `keep_newest` stay whatever their age, and so does what is in use.
+    """
+
+    name: PolicyName
+    kind: Literal["uploads", "releases", "logs", "runs", "caches"]
+    older_than_days: Annotated[int, Field(ge=1, le=36_500)]
+    keep_newest: Annotated[int, Field(ge=0)] = 0
+    rows_max: Annotated[int, Field(ge=1)] = 1000
+    share_percent_max: Annotated[float, Field(gt=0, le=100)] = 100.0
+    bytes_max: Annotated[int, Field(ge=1)] = 100_000_000_000
+
+    @cached_property
+    def hash(self) -> str:
+        """What an approval is bound to: everything that the policy says."""
+        return digest_of(self.model_dump(mode="json"))
 
 
 class ConditionPart(_Part):
@@ -93,29 +113,32 @@ def full_name(table: str) -> tuple[str, str]:
     return (schema, name) if dot else ("public", schema)
 
 
-def refuse_same_names(policies: Sequence[CleanupPart]) -> None:
+def refuse_same_names(policies: Sequence[CleanupPart | ThingsPart]) -> None:
     """Raises: ValueError where two policies have one name."""
     names = [policy.name for policy in policies]
     if len(names) != len(set(names)):
         raise ValueError("two [[cleanup]] tables have the same name")
 
 
-class _PolicyFile(_Part):
+class OwnPolicies(_Part):
+    """Slipway's own policies: for rows, and for things."""
+
     cleanup: tuple[CleanupPart, ...] = ()
+    things: tuple[ThingsPart, ...] = ()
 
     @model_validator(mode="after")
-    def _names_differ(self) -> "_PolicyFile":
-        refuse_same_names(self.cleanup)
+    def _names_differ(self) -> "OwnPolicies":
+        refuse_same_names((*self.cleanup, *self.things))
         return self
 
 
-def parse_policies(text: str, *, file: str) -> tuple[CleanupPart, ...]:
-    """Read the policies of a YAML file with the one key `cleanup`.
+def parse_policies(text: str, *, file: str) -> OwnPolicies:
+    """Read the policies of a YAML file with the keys `cleanup` and `things`.
 
     Raises: ConfigError naming the file and each wrong key.
     """
     try:
-        return _PolicyFile.model_validate(yaml.safe_load(text) or {}).cleanup
+        return OwnPolicies.model_validate(yaml.safe_load(text) or {})
     except yaml.YAMLError as exc:
         raise ConfigError(f"{file} is not valid YAML: {str(exc)[:256]}. Correct that line.") from exc
     except ValidationError as exc:

@@ -145,7 +145,7 @@ class Removed:
 class Expirables(Protocol):
     """Things of one kind that expire: objects, uploads, logs, runs, caches."""
 
-    def list(self) -> Sequence[Expirable]:
+    def read(self) -> Sequence[Expirable]:
         """Everything of the kind, old or not: shares need a total. Protected ones say why."""
         ...
 

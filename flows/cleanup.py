@@ -23,6 +23,7 @@ from tasks.cleanup import (
     prove_cleanup,
 )
 from tasks.cleanup_report import publish_cleanup, tell_waiting
+from tasks.cleanup_things import is_thing, plan_things, remove_things
 
 _ROUNDS_MAX = 10_000
 
@@ -57,12 +58,15 @@ def _treat(run: str, place: list[str], *, dry_run: bool) -> dict[str, Any]:
     if problem:
         return outcome
     try:
-        if not dry_run:
+        of_things = is_thing(application, name)
+        if not dry_run and not of_things:
             _finish_what_died(run, application, environment, name)
-        outcome["plan"] = plan = plan_cleanup(run, application, environment, name)
+        plan_it = plan_things if of_things else plan_cleanup
+        outcome["plan"] = plan = plan_it(run, application, environment, name)
         outcome["course"], outcome["reasons"], _ = decide_cleanup(application, environment, name, plan)
         if is_applied(outcome["course"]) and not dry_run:
-            outcome["done"] = done = _carry_out(run, application, environment, name, plan)
+            carry_out = _remove_things if of_things else _carry_out
+            outcome["done"] = done = carry_out(run, application, environment, name, plan)
             outcome["problem"] = "; ".join(f"not true any more: {one}" for one in done["failed"])
     except SlipwayError as exc:
         outcome["problem"] = str(exc)[:500]
@@ -97,6 +101,11 @@ def _carry_out(run: str, application: str, environment: str, name: str, plan: di
             break
         after = tuple(told["last"])
     return prove_cleanup(run, application, environment, name, hash, rows, related)
+
+
+def _remove_things(run: str, application: str, environment: str, name: str, plan: dict[str, Any]) -> dict[str, Any]:
+    """Remove what is no row."""
+    return remove_things(run, application, environment, name, str(plan["hash"]))
 
 
 def _archive_step(

@@ -16,9 +16,11 @@ from tasks.cleanup_policies import (
     find_approved_plan,
     hash_holds,
     judge,
+    read_any,
     read_policies,
     read_policy,
     read_policy_holds,
+    read_things,
     require_leave,
     subject_of,
 )
@@ -45,7 +47,8 @@ def list_policies(run: str, application: str, environment: str, policy: str) -> 
     found: list[list[str]] = []
     for name, place in places:
         try:
-            found += [[name, place, one.name, ""] for one in read_policies(name, place) if policy in ("", one.name)]
+            known = [one.name for one in (*read_policies(name, place), *read_things(name))]
+            found += [[name, place, one, ""] for one in known if policy in ("", one)]
         except SlipwayError as exc:
             found.append([name, place, "", str(exc)[:500]])
     if policy and not found:
@@ -68,13 +71,18 @@ def plan_cleanup(run: str, application: str, environment: str, name: str) -> dic
     if approved is not None and approved.holds_hash == hash_holds(holds):
         seen = rows.preview(Expired(policy, datetime.fromisoformat(approved.cutoff), holds))
         if seen.rows and not refuse_drift(approved.preview, seen):
-            record(subject_of(run, application, environment), PLANNED, detail=name, **approved.as_dict())
-            return approved.as_dict()
+            return _record_plan(run, approved)
     cutoff = (now - timedelta(days=policy.older_than_days)).replace(microsecond=0)
     preview = rows.preview(Expired(policy, cutoff, holds))
-    plan = Plan(application, environment, name, policy.hash, hash_holds(holds), cutoff.isoformat(), preview)
-    record(subject_of(run, application, environment), PLANNED, detail=name, **plan.as_dict())
-    return plan.as_dict()
+    return _record_plan(
+        run, Plan(application, environment, name, policy.hash, hash_holds(holds), cutoff.isoformat(), preview)
+    )
+
+
+def _record_plan(run: str, plan: Plan) -> dict[str, Any]:
+    """Write a plan down; a run that was cut off behind that keeps its first one."""
+    subject = subject_of(run, plan.application, plan.environment)
+    return dict(record(subject, PLANNED, detail=plan.policy, **plan.as_dict()).data)
 
 
 @reading_task
@@ -82,7 +90,7 @@ def decide_cleanup(application: str, environment: str, name: str, plan: dict[str
     """Judge a plan: its course, reasons (key and values), and whose word it rests on."""
     from domain.cleanup import read_plan
 
-    policy = read_policy(application, environment, name)
+    policy = read_any(application, environment, name)
     decision = judge(application, environment, policy, read_plan(plan), open_world().clock.now())
     return decision.course.value, [list(one) for one in decision.reasons], decision.by
 

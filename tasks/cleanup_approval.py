@@ -9,13 +9,13 @@ from typing import Any
 
 from blocks.world import open_world
 from domain.archive import check_prefix, manifest_key
-from domain.cleanup import APPROVED, SHARE_PERCENT_ASKED, WITHDRAWN, Plan
+from domain.cleanup import APPROVED, WITHDRAWN, Plan, needs_word
 from domain.cleanup_policy import OWN, HoldPart
 from domain.errors import ConfigError, RefusedError
 from domain.holds import HOLD_KINDS, LIFTED, PLACED, Hold, read_holds
 from tasks.approval import authorise
 from tasks.archive import read_archive
-from tasks.cleanup_policies import read_plans, read_policy, subject_of
+from tasks.cleanup_policies import read_any, read_plans, subject_of
 from tasks.recording import effect, effect_task, record
 
 _HASH_DIGITS_MIN = 8
@@ -37,11 +37,11 @@ def approve_cleanup(
 
     Raises: RefusedError where the hash is no longer what is there, the share was not named, or the person may not.
     """
-    known = read_policy(application, environment, policy)
+    known = read_any(application, environment, policy)
     if len(hash) < _HASH_DIGITS_MIN:
         raise RefusedError(f"Give at least {_HASH_DIGITS_MIN} digits of the hash that the report of `cleanup` shows.")
     plan = _find_plan(application, environment, policy, known.hash, hash)
-    if plan is not None and plan.preview.share_percent > max(SHARE_PERCENT_ASKED, share_percent):
+    if plan is not None and needs_word(plan.preview) and plan.preview.share_percent > share_percent:
         raise RefusedError(
             f"That plan deletes {plan.preview.share_percent} % of the table. If you mean it, say so: "
             f"share_percent = {plan.preview.share_percent}."

@@ -19,7 +19,7 @@ from domain.cleanup import (
     read_approvals,
     read_plan,
 )
-from domain.cleanup_policy import OWN, CleanupPart, HoldPart, find_policy, parse_policies
+from domain.cleanup_policy import OWN, CleanupPart, HoldPart, ThingsPart, find_policy, parse_policies
 from domain.errors import RefusedError
 from domain.holds import HOLD_KINDS, holds_for, read_holds
 from domain.ports_cleanup import Expired
@@ -28,6 +28,7 @@ from tasks.approval import read_settled
 from tasks.instances import read_application_file
 from tasks.recording import Subject, record
 
+AnyPolicy = CleanupPart | ThingsPart
 _ENTRIES_MAX = 100_000
 
 
@@ -35,7 +36,7 @@ def read_policies(application: str, environment: str) -> tuple[CleanupPart, ...]
     """Read the policies of the release that is live there; Slipway's own for `slipway`."""
     world = open_world()
     if application == OWN:
-        return parse_policies(world.cleaning.own_policies, file="cleanup.yaml")
+        return parse_policies(world.cleaning.own_policies, file="cleanup.yaml").cleanup
     live = live_release(read_settled(application, environment))
     if not live:
         return ()
@@ -45,6 +46,19 @@ def read_policies(application: str, environment: str) -> tuple[CleanupPart, ...]
 def read_policy(application: str, environment: str, name: str) -> CleanupPart:
     """Read one policy. Raises: ConfigError that lists the names there are."""
     return find_policy(read_policies(application, environment), name, of=f"{application} in {environment}")
+
+
+def read_things(application: str) -> tuple[ThingsPart, ...]:
+    """Read the policies for what is no row; only Slipway itself has some."""
+    if application != OWN:
+        return ()
+    return parse_policies(open_world().cleaning.own_policies, file="cleanup.yaml").things
+
+
+def read_any(application: str, environment: str, name: str) -> AnyPolicy:
+    """Read a policy of either kind. Raises: ConfigError that lists the names there are."""
+    things = [one for one in read_things(application) if one.name == name]
+    return things[0] if things else read_policy(application, environment, name)
 
 
 def read_policy_holds(application: str, environment: str, policy: CleanupPart) -> tuple[HoldPart, ...]:
@@ -76,7 +90,7 @@ def read_plans(application: str, environment: str, policy: str) -> list[Plan]:
     return [read_plan(entry.data) for entry in entries if entry.data["policy"] == policy]
 
 
-def find_approved_plan(application: str, environment: str, policy: CleanupPart, now: datetime) -> Plan | None:
+def find_approved_plan(application: str, environment: str, policy: AnyPolicy, now: datetime) -> Plan | None:
     """Find a plan that somebody approved and that was not carried out to its end."""
     entries = open_world().ledger.entries(
         kinds=[COMPLETED], application=application, environment=environment, newest_first=True, limit=1000
@@ -90,7 +104,7 @@ def find_approved_plan(application: str, environment: str, policy: CleanupPart, 
     return None
 
 
-def judge(application: str, environment: str, policy: CleanupPart, plan: Plan, now: datetime) -> Decision:
+def judge(application: str, environment: str, policy: AnyPolicy, plan: Plan, now: datetime) -> Decision:
     """Decide on a plan by what the ledger holds now."""
     caps = Caps(policy.rows_max, policy.share_percent_max, policy.bytes_max)
     return judge_plan(plan, caps, read_word(application, environment, policy.name), now=now)

@@ -4,13 +4,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.states import Scheduled
 from stage import APPLICATION, FILE, Stage
 from test_settling import Person
 
-from blocks.memory_cleaning import MemoryRows
+from blocks.expirables_prefect import RunExpirables
+from blocks.memory_cleaning import MemoryExpirables, MemoryRows
 from domain.cleanup import Load
 from domain.errors import InvariantError, RefusedError
 from domain.ledger import Event
+from domain.ports_cleanup import Expirable
 from flows.cleanup import cleanup
 from flows.cleanup_approval import cleanup_approval
 from flows.legal_hold import legal_hold
@@ -250,3 +254,49 @@ def test_capacity_is_told_what_a_policy_would_free(stage: Stage):
     settle(stage)
     assert what_would_go(APPLICATION, "production") == [("old-tickets", 2000.0)]
     assert stage.world.ledger.entries(kinds=["cleanup.planned"]) == []
+
+
+THINGS = "things: [{name: logs, kind: logs, older_than_days: 30, keep_newest: 1, rows_max: 3}]"
+
+
+def old_logs(stage: Stage, *, count: int) -> MemoryExpirables:
+    begun = stage.world.clock.now() - timedelta(days=400)
+    items = [Expirable(f"{n}.log.1", 100, begun + timedelta(days=n), "in use" if n == 0 else "") for n in range(count)]
+    stage.world.cleaning.own_policies = THINGS
+    stage.world.cleaning.kinds["logs"] = things = MemoryExpirables(items)
+    return things
+
+
+def test_things_go_by_the_same_plan_approval_and_proof(stage: Stage):
+    things = old_logs(stage, count=5)
+    (asked,) = cleanup(application="slipway", dry_run=False)
+    assert asked["course"] == "ask" and asked["plan"]["preview"]["rows"] == 3 and len(things.items) == 5
+    approve(stage, asked["plan"]["policy_hash"], application="slipway", policy="logs")
+    (done,) = cleanup(application="slipway", dry_run=False)
+    assert (done["done"]["verdict"], done["done"]["rows"], done["done"]["size_bytes"]) == ("PASS", 3, 300)
+    assert sorted(things.items) == ["0.log.1", "4.log.1"]  # what is in use, and the newest
+
+
+def test_more_things_than_the_cap_ask(stage: Stage):
+    things = old_logs(stage, count=9)
+    (asked,) = cleanup(application="slipway")
+    approve(stage, asked["plan"]["policy_hash"], application="slipway", policy="logs")
+    (outcome,) = cleanup(application="slipway", dry_run=False)
+    assert outcome["course"] == "ask" and len(things.items) == 9
+    approve(stage, outcome["plan"]["hash"], "ben", application="slipway", policy="logs")
+    assert cleanup(application="slipway", dry_run=False)[0]["done"]["rows"] == 7 and len(things.items) == 2
+
+
+def test_prefect_s_own_runs_expire_through_its_api_and_those_that_have_not_ended_stay(stage: Stage):
+    cleanup(application="slipway")
+    runs = RunExpirables()
+    found = runs.read()
+    (mine,) = [one for one in found if one.at == max(other.at for other in found if not other.protected)]
+    with get_client(sync_client=True) as client:
+        waiting = client.create_flow_run(cleanup, state=Scheduled())
+    known = {one.key: one.protected for one in runs.read()}
+    assert "not ended" in known[str(waiting.id)] and known[mine.key] == ""
+    removed = runs.remove([mine.key, str(waiting.id), mine.key])
+    assert removed.count == 1 and [key for key, _ in removed.failed] == [str(waiting.id)]
+    left = {one.key for one in runs.read()}
+    assert mine.key not in left and str(waiting.id) in left

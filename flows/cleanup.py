@@ -4,6 +4,7 @@ A run never waits for a person: what needs one is reported and told, and `cleanu
 for itself: one that does not fit its database holds up no other.
 """
 
+from contextlib import nullcontext
 from typing import Any
 
 from prefect import flow
@@ -24,11 +25,12 @@ from tasks.cleanup import (
 )
 from tasks.cleanup_report import publish_cleanup, tell_waiting
 from tasks.cleanup_things import is_thing, plan_things, remove_things
+from tasks.lease import held_lease
 
 _ROUNDS_MAX = 10_000
 
 
-@flow(name="cleanup", flow_run_name="{application} {policy}", persist_result=True)
+@flow(name="cleanup", flow_run_name="clean-up {application} {policy}", persist_result=True)
 def cleanup(
     application: str = "", environment: str = "production", policy: str = "", dry_run: bool = True
 ) -> list[dict[str, Any]]:
@@ -57,20 +59,29 @@ def _treat(run: str, place: list[str], *, dry_run: bool) -> dict[str, Any]:
     outcome |= {"problem": problem, "course": "", "reasons": [], "plan": None, "done": None}
     if problem:
         return outcome
+    lease = nullcontext() if dry_run else held_lease(f"cleanup:{application}:{environment}", owner=run)
     try:
-        of_things = is_thing(application, name)
-        if not dry_run and not of_things:
-            _finish_what_died(run, application, environment, name)
-        plan_it = plan_things if of_things else plan_cleanup
-        outcome["plan"] = plan = plan_it(run, application, environment, name)
-        outcome["course"], outcome["reasons"], _ = decide_cleanup(application, environment, name, plan)
-        if is_applied(outcome["course"]) and not dry_run:
-            carry_out = _remove_things if of_things else _carry_out
-            outcome["done"] = done = carry_out(run, application, environment, name, plan)
-            outcome["problem"] = "; ".join(f"not true any more: {one}" for one in done["failed"])
+        with lease:
+            _judge_and_act(run, application, environment, name, outcome, dry_run=dry_run)
     except SlipwayError as exc:
         outcome["problem"] = str(exc)[:500]
     return outcome
+
+
+def _judge_and_act(
+    run: str, application: str, environment: str, name: str, outcome: dict[str, Any], *, dry_run: bool
+) -> None:
+    """Plan one policy, and carry the plan out where that is asked and allowed; `outcome` says how far it came."""
+    of_things = is_thing(application, name)
+    if not dry_run and not of_things:
+        _finish_what_died(run, application, environment, name)
+    plan_it = plan_things if of_things else plan_cleanup
+    outcome["plan"] = plan = plan_it(run, application, environment, name)
+    outcome["course"], outcome["reasons"], _ = decide_cleanup(application, environment, name, plan)
+    if is_applied(outcome["course"]) and not dry_run:
+        carry_out = _remove_things if of_things else _carry_out
+        outcome["done"] = done = carry_out(run, application, environment, name, plan)
+        outcome["problem"] = "; ".join(f"not true any more: {one}" for one in done["failed"])
 
 
 def _finish_what_died(run: str, application: str, environment: str, name: str) -> None:
@@ -123,4 +134,5 @@ def _archive_step(
     if not archived["rows"]:
         return {"rows": 0, "related": 0, "last": None}
     deleted = delete_archived(run, application, environment, name, hash, str(archived["prefix"]))
-    return {"rows": deleted["rows"], "related": deleted["related"], "last": archived["last"]}
+    # what a process that died had deleted counts as well: gone is what was archived, less what is left
+    return {"rows": deleted["archived"] - deleted["left"], "related": deleted["related"], "last": archived["last"]}

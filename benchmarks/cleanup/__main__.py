@@ -189,9 +189,8 @@ def compare_load(url: str, count: int) -> None:
         rows.close()
         around = statistics.mean([load.p99(begun - WATCH_S, begun), load.p99(ended, ended + WATCH_S)])
         ratios.append(load.p99(begun, ended) / around)
-        print(
-            f"paced: {ended - begun:.1f} s, p99 {load.p99(begun, ended) * 1000:.1f} ms, around it {around * 1000:.1f} ms"
-        )
+        told = f"p99 {load.p99(begun, ended) * 1000:.1f} ms, around it {around * 1000:.1f} ms"
+        print(f"paced: {ended - begun:.1f} s, {told}", flush=True)
     print(f"paced clean-up: p99 / baseline {statistics.median(ratios):.2f} (median of {ROUNDS})", flush=True)
 
 

@@ -35,7 +35,7 @@ class Program:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": f"{tests.parent}:{tests}"},
+            env={**os.environ, "PYTHONPATH": f"{tests.parent}:{tests}", "PREFECT_LOGGING_LEVEL": "ERROR"},
         )
 
     def run(self, store: Path, *, number: int, run: str) -> dict[str, Any]:
@@ -48,8 +48,7 @@ class Program:
 
     def end(self) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(timeout=30)
+        self._process.communicate(timeout=30)
 
 
 @pytest.fixture

@@ -84,6 +84,9 @@ class MemoryRows:
     def load(self) -> Load:
         return self.loads.pop(0) if len(self.loads) > 1 else self.loads[0]
 
+    def close(self) -> None:
+        """Nothing is open."""
+
     def vacuum(self, expired: Expired) -> None:
         self.vacuumed += 1
 

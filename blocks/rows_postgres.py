@@ -58,8 +58,9 @@ class PostgresRows:
             self._kept = None
 
     @contextmanager
-    def _connected(self) -> Generator[Lines]:
-        """Lend the one connection of this object; one that failed is thrown away."""
+    def _connected(self, *, keep: bool = False) -> Generator[Lines]:
+        """Lend the one connection of this object; one that failed is thrown away, as is one that nobody keeps."""
+        keep = keep or self._kept is not None
         if self._kept is None:
             stack = ExitStack()
             self._kept = (stack, stack.enter_context(connected(self._url)))
@@ -71,6 +72,9 @@ class PostgresRows:
         except SlipwayError:
             self.close()
             raise
+        finally:
+            if not keep:
+                self.close()
 
     def _walked(self, connection: Lines, expired: Expired) -> tuple[PolicyFacts, str | None]:
         """The facts of a walk, read at its first batch: this object lives as long as one stretch of it."""
@@ -100,7 +104,7 @@ class PostgresRows:
 
     def delete_batch(self, expired: Expired, *, after: Key | None, rows: int) -> Batch:
         """Delete a batch; one that meets a lock is tried again in halves, then later."""
-        with self._connected() as connection:
+        with self._connected(keep=True) as connection:
             facts, bound = self._walked(connection, expired)
             if bound is None:
                 return Batch(0, 0, None)
@@ -116,7 +120,7 @@ class PostgresRows:
                     rows = max(_ROWS_LEAST, rows // 4)
 
     def load(self) -> Load:
-        with self._connected() as connection:
+        with self._connected(keep=True) as connection:
             return Load(_probe(connection), _replica_lag(connection))
 
     def vacuum(self, expired: Expired) -> None:

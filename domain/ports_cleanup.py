@@ -103,6 +103,10 @@ class ExpiringRows(Protocol):
 
     def load(self) -> Load: ...
 
+    def close(self) -> None:
+        """End a walk: what `delete_batch` and `load` keep open is closed."""
+        ...
+
     def vacuum(self, expired: Expired) -> None:
         """Make the space usable again in every table of the policy; never VACUUM FULL."""
         ...

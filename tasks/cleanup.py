@@ -4,8 +4,9 @@ Each looks for its authority in the ledger first. A stretch is as many batches a
 key, so that a run which is started again goes on behind it, and one that was killed only looks at what is left.
 """
 
+from contextlib import closing
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from blocks.world import open_world
 from domain.cleanup import COMPLETED, PLANNED, Course, Plan, next_pause, refuse_drift
@@ -25,6 +26,9 @@ from tasks.cleanup_policies import (
     subject_of,
 )
 from tasks.recording import effect, effect_task, reading_task, record
+
+if TYPE_CHECKING:
+    from domain.advice import CleanUp
 
 STRETCH_S = 60
 STRETCH_BATCHES = 500
@@ -148,7 +152,8 @@ def delete_stretch(
     allowed = require_leave(run, application, environment, name, plan_hash)
     subject = subject_of(run, application, environment)
     rows = open_world().cleaning.rows(application, environment)
-    with effect(subject, "stretch", "deleted", detail=f"{name}:{number}", policy=name, number=number) as told:
+    begun = effect(subject, "stretch", "deleted", detail=f"{name}:{number}", policy=name, number=number)
+    with begun as told, closing(rows):
         told.update(_walk(rows, allowed.expired, after, most))
     return dict(told)
 
@@ -226,12 +231,14 @@ def prove_cleanup(
     return told
 
 
-def what_would_go(application: str, environment: str) -> list[tuple[str, float]]:
+def what_would_go(application: str, environment: str) -> "list[CleanUp]":
     """Say for each policy the bytes that it would free now: what capacity may name instead of a larger size.
 
     A dry run: nothing is written, not even into the ledger. A policy that does not fit its database frees nothing.
     """
-    world, found = open_world(), list[tuple[str, float]]()
+    from domain.advice import CleanUp  # numpy comes along, which a clean-up itself can do without
+
+    world, found = open_world(), list[CleanUp]()
     for policy in read_policies(application, environment):
         cutoff = world.clock.now() - timedelta(days=policy.older_than_days)
         try:
@@ -239,7 +246,7 @@ def what_would_go(application: str, environment: str) -> list[tuple[str, float]]
             preview = world.cleaning.rows(application, environment).preview(Expired(policy, cutoff, holds))
         except ConfigError:
             continue
-        found.append((policy.name, float(preview.size_bytes)))
+        found.append(CleanUp(policy.name, float(preview.size_bytes)))
     return found
 
 

@@ -11,6 +11,7 @@ from test_settling import Person
 
 from blocks.expirables_prefect import RunExpirables
 from blocks.memory_cleaning import MemoryExpirables, MemoryRows
+from domain.advice import CleanUp
 from domain.cleanup import Load
 from domain.errors import InvariantError, RefusedError
 from domain.ledger import Event
@@ -252,7 +253,7 @@ def test_slipway_s_own_tables_have_policies_that_the_desk_understands(stage: Sta
 
 def test_capacity_is_told_what_a_policy_would_free(stage: Stage):
     settle(stage)
-    assert what_would_go(APPLICATION, "production") == [("old-tickets", 2000.0)]
+    assert what_would_go(APPLICATION, "production") == [CleanUp("old-tickets", 2000.0)]
     assert stage.world.ledger.entries(kinds=["cleanup.planned"]) == []
 
 

@@ -122,7 +122,7 @@ def write_bytes(size: float) -> str:
         if size < 1024 or unit == "TiB":
             break
         size /= 1024
-    return f"{size:.3g} {unit}"
+    return f"{size:.0f} B" if unit == "B" else f"{size:.4g} {unit}"
 
 
 def _plot(freed: Sequence[tuple[datetime, float]], *, language: Language) -> str:

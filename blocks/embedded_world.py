@@ -63,8 +63,10 @@ from domain.ports import (
     TrafficMetrics,
 )
 from domain.ports_backup import BackupCopies, BackupEngine, Purpose
+from domain.ports_cleanup import Cleaning
 from domain.ports_drill import DrillResults, Fingerprints, Scratch
 from domain.ports_load import LoadHistory
+from domain.revision import release_of
 
 _opened: "EmbeddedWorld | None" = None
 
@@ -259,6 +261,23 @@ class EmbeddedWorld:
         from blocks.embedded_backups import open_engine
 
         return open_engine(self.installation, purpose)
+
+    @cached_property
+    def cleaning(self) -> Cleaning:
+        from blocks.embedded_cleaning import EmbeddedCleaning
+
+        made = EmbeddedCleaning(self.installation, self.databases, self.packages, self.ledger, self._running)
+        return cast(Cleaning, made)
+
+    def _running(self) -> dict[str, str]:
+        """Where each digest runs, of every application and site."""
+        return {
+            release_of(instance.release): f"{environment.name}/{site.name}"
+            for environment in self.environments()
+            for site in environment.sites
+            for application in self.applications.list()
+            for instance in self.target(environment.name, site.name).instances(application.name)
+        }
 
     def forge(self, name: str) -> Forge:
         from blocks.forge_gitea import GiteaForge

@@ -20,6 +20,7 @@ from blocks.memory_backup_copies import MemoryBackupCopies
 from blocks.memory_backup_engine import MemoryBackupEngine
 from blocks.memory_balancer import MemoryBalancer, MemoryMetrics
 from blocks.memory_break_glass import MemoryBreakGlass
+from blocks.memory_cleaning import MemoryCleaning
 from blocks.memory_commit_statuses import MemoryCommitStatuses
 from blocks.memory_databases import MemoryDatabases
 from blocks.memory_drill import MemoryDrillResults, MemoryFingerprints, MemoryScratch
@@ -154,6 +155,7 @@ class MemoryWorld:
 
     scratch: MemoryScratch = field(default_factory=MemoryScratch)
     drill_results: MemoryDrillResults = field(default_factory=MemoryDrillResults)
+    cleaning: MemoryCleaning = field(default_factory=MemoryCleaning)
 
     def __post_init__(self) -> None:
         self.fingerprints = MemoryFingerprints(self.backups.server)

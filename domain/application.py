@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from domain.cleanup_policy import CleanupPart, refuse_same_names
 from domain.errors import ConfigError
 from domain.schema import Declaration
 
@@ -215,6 +216,7 @@ class ApplicationFile(_Part):
     data: DataPart | None = None
     rollout: RolloutPart = RolloutPart()
     objectives: ObjectivesPart = ObjectivesPart()
+    cleanup: tuple[CleanupPart, ...] = ()
 
     def names_with_network(self) -> tuple[str, ...]:
         """What asks for the machine's network: `build`, and checks by name."""
@@ -226,6 +228,13 @@ class ApplicationFile(_Part):
         names = [check.name for check in self.check]
         if len(names) != len(set(names)):
             raise ValueError("two [[check]] tables have the same name")
+        return self
+
+    @model_validator(mode="after")
+    def _clean_ups_differ(self) -> "ApplicationFile":
+        refuse_same_names(self.cleanup)
+        if self.cleanup and self.database is None:
+            raise ValueError("[[cleanup]] needs a [database]")
         return self
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from blocks.installation import write_private
 
+DATA_LOCK = "requirements/data.txt"
+"""What judges and archives data, in environments that flows make."""
 ROOMS = ("domain", "blocks", "tasks", "flows", "deployments")
 PREFECT_FILE = "prefect.yaml"
 DATA_LOCK = "requirements/data.txt"
@@ -92,3 +94,5 @@ def _files(home: Path) -> Iterator[Path]:
     if (home / DATA_LOCK).is_file():
         yield home / DATA_LOCK
     yield home / PREFECT_FILE
+    if (home / DATA_LOCK).exists():
+        yield home / DATA_LOCK

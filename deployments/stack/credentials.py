@@ -37,6 +37,8 @@ RECIPES: dict[str, Callable[[], str]] = {
     "s3_admin_secret_key": _password,
     "s3_anchor_access_key": lambda: secrets.token_hex(10),
     "s3_anchor_secret_key": _password,
+    "s3_archive_access_key": lambda: secrets.token_hex(10),
+    "s3_archive_secret_key": _password,
     "s3_backup_access_key": lambda: secrets.token_hex(10),
     "s3_backup_secret_key": _password,
     "s3_backup_expire_access_key": lambda: secrets.token_hex(10),

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from blocks import anchors_s3, backup_bucket, wal_client
+from blocks import anchors_s3, archives_s3, backup_bucket, wal_client
 from blocks.identity import can_run, give
 from blocks.installation import GENERAL, PRODUCTION, ROLE_VARIABLE, Installation, write_private
 from blocks.postgres_server import PostgresServer
@@ -370,6 +370,7 @@ def _write_s3_identities(kit: Kit) -> Path:
         identity(backup_bucket.EXPIRER, "s3_backup_expire", *_in_backups("Read", "Write", "List")),
         identity(backup_bucket.READER, "s3_backup_read", *_in_backups("Read", "List")),
         identity("slipway-anchors", "s3_anchor", *(f"{action}:{anchors_s3.BUCKET}" for action in ("Write", "List"))),
+        identity("slipway-archives", "s3_archive", *(f"{do}:{archives_s3.BUCKET}" for do in ("Read", "Write", "List"))),
     )
     write_identities(path, identities, user=_net(kit))
     return path

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from blocks import anchors_s3
+from blocks import anchors_s3, archives_s3
 from blocks.backup_bucket import ensure_backup_bucket
 from blocks.bucket import Account, ensure_bucket, ensure_locked_bucket
 from blocks.installation import STATE_VARIABLE, Installation
@@ -166,6 +166,7 @@ def _wait_servers(kit: Kit, progress: Progress) -> None:
             secret_key=kit.credentials["s3_admin_secret_key"],
         )
         ensure_bucket(admin, parts.BUCKET)
+        ensure_bucket(admin, archives_s3.BUCKET)
         ensure_locked_bucket(admin, anchors_s3.BUCKET, retention_days=kit.settings.anchor_retention_days)
         ensure_backup_bucket(admin, lock_days=kit.settings.backup_lock_days)
     with progress.step(f"Traefik, {len(sites)} sites"):

@@ -60,6 +60,7 @@ def serve(folder: Path) -> Generator[Installation]:
     try:
         admin = s3_admin(installation)
         ensure_bucket(admin, "releases", limit_s=90)
+        ensure_bucket(admin, "archives")
         ensure_locked_bucket(admin, "anchors", retention_days=KEPT_DAYS)
         ensure_locked_bucket(admin, "anchors", retention_days=KEPT_DAYS)  # a second `up` changes nothing
         ensure_backup_bucket(admin, lock_days=1)
@@ -74,6 +75,7 @@ ALLOWED = {
     "s3_admin": ("Admin", "Read", "Write", "List", "Tagging"),
     "s3": ("Read:releases", "Write:releases", "List:releases", "Tagging:releases"),
     "s3_anchor": ("Write:anchors", "List:anchors"),
+    "s3_archive": ("Read:archives", "Write:archives", "List:archives"),
     "s3_backup": ("Read:backups", "Write:backups", "List:backups"),
     "s3_backup_expire": ("Read:backups", "Write:backups", "List:backups"),
     "s3_backup_read": ("Read:backups", "List:backups"),

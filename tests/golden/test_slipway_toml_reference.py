@@ -11,7 +11,9 @@ from pydantic import BaseModel
 from domain.application import ApplicationFile, parse_application
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/slipway-toml.md").read_text()
-HEADINGS = {f"[[{name}]]" if name == "check" else f"[{name}]": name for name in ApplicationFile.model_fields}
+HEADINGS = {
+    f"[[{name}]]" if name in ("check", "cleanup") else f"[{name}]": name for name in ApplicationFile.model_fields
+}
 
 
 def table_model(name: str) -> type[BaseModel]:

@@ -1,0 +1,158 @@
+"""Archive-then-delete, killed at every kind of point and started again: nothing is lost, nothing is there twice."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from archive_program import FileArchives
+from fixtures_rows import SCHEMA, RowsStage
+
+from blocks.rows_postgres import PostgresRows
+from domain.ports_cleanup import CopiedTable
+
+POINTS = 24
+OLD, NEW = 100, 300
+TABLES = ("tickets", "comments", "files")
+
+
+class Program:
+    """The process that forks a child for each run."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        program = Path(__file__).with_name("archive_program.py")
+        tests = Path(__file__).parents[1]
+        self._process = subprocess.Popen(
+            [sys.executable, str(program)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": f"{tests.parent}:{tests}", "PREFECT_LOGGING_LEVEL": "ERROR"},
+        )
+
+    def run(self, store: Path, *, number: int, run: str) -> dict[str, Any]:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(f"{self.url} {store} {number} {run}\n")
+        self._process.stdin.flush()
+        while not (line := self._process.stdout.readline()).startswith("{"):
+            assert line, "the program ended"
+        return json.loads(line)
+
+    def end(self) -> None:
+        assert self._process.stdin is not None
+        self._process.communicate(timeout=30)
+
+
+@pytest.fixture
+def stage(postgres: str) -> Generator[RowsStage]:
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute("DROP DATABASE IF EXISTS killed WITH (FORCE)")
+        connection.execute("CREATE DATABASE killed")
+    url = psycopg.conninfo.make_conninfo(postgres, dbname="killed")
+    url = f"postgresql://{_user(url)}"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(SCHEMA)
+    rows = PostgresRows(lambda: url)
+    yield RowsStage(url, rows)
+    rows.close()
+
+
+def _user(conninfo: str) -> str:
+    """A URL without spaces, for the program's input."""
+    told = psycopg.conninfo.conninfo_to_dict(conninfo)
+    return f"{told['user']}:{told['password']}@{told['host']}:{told['port']}/{told['dbname']}"
+
+
+def contents(stage: RowsStage) -> dict[str, list[str]]:
+    return {name: [row[0] for row in stage.run(f"SELECT t::text FROM {name} t ORDER BY id")] for name in TABLES}
+
+
+def refill(stage: RowsStage) -> None:
+    stage.run("TRUNCATE tickets, comments, files RESTART IDENTITY")
+    stage.fill(OLD, NEW, comments=2, files=1)
+
+
+def archived(store: Path) -> dict[str, list[str]]:
+    """The keys in every whole archive whose rows were deleted, by table."""
+    events = [json.loads(line) for line in (store / "ledger.jsonl").read_text().splitlines()]
+    deleted = [event["data"]["prefix"] for event in events if event["kind"] == "deletion.completed"]
+    whole = sorted(path.name.replace("~", "/") for path in store.glob("*manifest.json"))
+    assert sorted(f"{prefix}manifest.json" for prefix in set(deleted)) == whole
+    found: dict[str, list[str]] = {f"public.{name}": [] for name in TABLES}
+    for table in copied(store):
+        lines = table.file.read_text().splitlines()[1:]
+        found[table.table] += [line.split(",")[0] for line in lines if line.split(",")[0].isdigit()]
+    return found
+
+
+def copied(store: Path) -> list[CopiedTable]:
+    archives, found = FileArchives(store), list[CopiedTable]()
+    for number, path in enumerate(sorted(store.glob("*manifest.json"))):
+        for one in json.loads(path.read_text())["tables"]:
+            parquet, csv = store / "x.parquet", store / f"{number}-{one['table']}.csv"
+            archives.get(one["key"], parquet, sha256=one["sha256"])
+            assert archives.unpack(parquet, csv) == one["rows"]
+            columns = tuple((name, kind) for name, kind in one["columns"])
+            found.append(CopiedTable(one["table"], csv, columns, tuple(one["keys"]), one["rows"]))
+    return found
+
+
+def test_killed_at_any_point_and_started_again_it_loses_nothing_and_keeps_nothing_twice(stage: RowsStage):
+    program = Program(stage.url)
+    stores: list[Path] = []
+    try:
+        refill(stage)
+        before = contents(stage)
+        stores.append(Path(tempfile.mkdtemp()))
+        total = program.run(stores[-1], number=0, run="run-0")["passed"]
+        assert total > POINTS
+        _holds(stage, stores[-1], before)
+        for point in range(POINTS):
+            number = 1 + point * (total - 1) // (POINTS - 1)
+            refill(stage)
+            stores.append(Path(tempfile.mkdtemp()))
+            first = program.run(stores[-1], number=number, run="run-1")
+            assert first["killed"], (number, total)
+            # the same run again as a worker does, and another one as the schedule does
+            again = program.run(stores[-1], number=0, run="run-1" if point % 2 else "run-2")
+            assert again["code"] == 0, (number, again)
+            _holds(stage, stores[-1], before)
+            last = program.run(stores[-1], number=0, run="run-3")
+            assert last["code"] == 0
+            _holds(stage, stores[-1], before)
+    finally:
+        program.end()
+        for store in stores:
+            shutil.rmtree(store)
+
+
+def _holds(stage: RowsStage, store: Path, before: dict[str, list[str]]) -> None:
+    """What is left and what is archived are together exactly what was there; put back, byte by byte."""
+    left = contents(stage)
+    assert [len(left[name]) for name in TABLES] == [NEW, 2 * NEW, 2 * NEW]
+    keys = archived(store)
+    for name in TABLES:
+        here = {row.strip("(").split(",")[0] for row in left[name]}
+        gone = keys[f"public.{name}"]
+        assert len(gone) == len(set(gone)), f"{name}: archived twice"
+        assert set(gone).isdisjoint(here) and len(gone) + len(here) == len(before[name])
+    order = {f"public.{name}": place for place, name in enumerate(reversed(TABLES))}
+    tables = sorted(copied(store), key=lambda table: order[table.table])
+    with psycopg.connect(stage.url) as connection:
+        from blocks.rows_archived import restore
+
+        with connection.transaction(force_rollback=True):
+            restore(connection, tables)
+            now = {
+                name: [row[0] for row in connection.execute(f"SELECT t::text FROM {name} t ORDER BY id")]  # type: ignore[arg-type]
+                for name in TABLES
+            }
+    assert now == before

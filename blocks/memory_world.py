@@ -18,6 +18,13 @@ from blocks.memory_applications import MemoryApplications
 from blocks.memory_approvers import MemoryApprovers
 from blocks.memory_balancer import MemoryBalancer, MemoryMetrics
 from blocks.memory_break_glass import MemoryBreakGlass
+from blocks.memory_capacity import (
+    MemoryCapacityFile,
+    MemoryCleanUps,
+    MemoryHeavyQueries,
+    MemoryOutlookStore,
+    MemoryReports,
+)
 from blocks.memory_commit_statuses import MemoryCommitStatuses
 from blocks.memory_databases import MemoryDatabases
 from blocks.memory_flow_runs import MemoryFlowRuns
@@ -34,10 +41,11 @@ from blocks.memory_screen import MemoryScreen
 from blocks.memory_sources import MemorySources
 from blocks.memory_store import MemoryObjectStore
 from blocks.memory_target import MemoryTarget
+from blocks.memory_usage_store import MemoryUsageStore
 from domain.catalogue import Language
 from domain.environment import Environment, Site
 from domain.errors import ConfigError
-from domain.ports import Forge
+from domain.ports import Forge, UsageSource
 from domain.service import Probe
 from domain.traffic import Counters
 
@@ -143,6 +151,13 @@ class MemoryWorld:
     store: MemoryObjectStore = field(default_factory=MemoryObjectStore)
     images: MemoryImages = field(default_factory=MemoryImages)
     databases: MemoryDatabases = field(default_factory=MemoryDatabases)
+    usage_store: MemoryUsageStore = field(default_factory=MemoryUsageStore)
+    outlooks: MemoryOutlookStore = field(default_factory=MemoryOutlookStore)
+    capacity: MemoryCapacityFile = field(default_factory=MemoryCapacityFile)
+    clean_ups: MemoryCleanUps = field(default_factory=MemoryCleanUps)
+    heavy_queries: MemoryHeavyQueries = field(default_factory=MemoryHeavyQueries)
+    reports: MemoryReports = field(default_factory=MemoryReports)
+    measuring: list[UsageSource] = field(default_factory=list[UsageSource])
 
     def __post_init__(self) -> None:
         places = [(environment.name, site.name) for environment in ENVIRONMENTS for site in environment.sites]
@@ -150,6 +165,9 @@ class MemoryWorld:
         for number, site in enumerate(self.sites.values(), start=1):
             site.balancer.url = f"http://entry-{number}"
         self.prober = MemoryProber(self.sites)
+
+    def usage_sources(self) -> list[UsageSource]:
+        return self.measuring
 
     def keep_copies(self) -> None:
         """What is in memory is all there is."""

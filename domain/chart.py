@@ -11,6 +11,7 @@ from html import escape
 
 import numpy as np
 
+from domain.amounts import binary_place, write_value
 from domain.series import Array, Times
 
 WIDTH, HEIGHT = 760, 320
@@ -21,7 +22,6 @@ INK, MUTED, GRID, PAPER = "#1f2933", "#616e7c", "#e4e7eb", "#ffffff"
 HISTORY, AHEAD, BAND80, BAND95, LIMIT, CROSSING = "#1f4e8c", "#c25700", "#f5b97a", "#fbe0c3", "#b00020", "#6b21a8"
 
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
-_BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,21 +133,6 @@ def ticks(top: float, *, unit: str, count: int = 5) -> list[float]:
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(one for one in _STEPS if one * power >= raw * (1 - 1e-9)) * power * scale
     return [index * step for index in range(int(top / step * (1 + 1e-9)) + 1)]
-
-
-def binary_place(value: float) -> int:
-    """Which of B, KiB, … suits a value."""
-    return min(int(math.log(value, 1024)), len(_BINARY) - 1) if value >= 1 else 0
-
-
-def write_value(value: float, unit: str) -> str:
-    """Write a value with its unit, as people read it: `1.5 GiB`, `84 %`, `0.4 cores`."""
-    if unit == "bytes":
-        place = binary_place(abs(value))
-        return f"{value / 1024.0**place:.3g} {_BINARY[place]}" if value else "0 B"
-    if unit == "ratio":
-        return f"{100 * value:.3g} %"
-    return f"{value:,.0f} {unit}" if abs(value) >= 1000 else f"{value:.3g} {unit}"
 
 
 def _axes(frame: _Frame, *, unit: str) -> Iterator[str]:

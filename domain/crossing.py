@@ -181,13 +181,18 @@ def first_passages(
 def exceed(forecast: Forecast, *, limit: float) -> Crossing:
     """Judge the probability that what comes and goes exceeds the limit at the worst step of its forecast."""
     days = round(len(forecast.mean) * forecast.series.step_s / DAY_S)
-    probability = float(chance_above(forecast, limit).max(initial=0.0))
+    probability = chance_of(float(scores_above(forecast, limit).min(initial=np.inf)))
     values = {"limit": limit, "unit": forecast.series.unit, "days": days, "percent": round(100 * probability)}
     return dateless(limit, days, probability, Remark("forecast.may_exceed", values))
 
 
-def chance_above(forecast: Forecast, limit: float) -> Array:
-    """Chance that each step lies above a value, read from the mean and the bounds as if normal between them."""
+def chance_of(score: float) -> float:
+    """Chance that what is normal lies above so many standard deviations."""
+    return 0.5 * math.erfc(score / math.sqrt(2))
+
+
+def scores_above(forecast: Forecast, limit: float) -> Array:
+    """Standard deviations by which a value lies above each step, as if normal between the mean and the bounds."""
     knots = [
         (forecast.lo95, -NORMAL_975),
         (forecast.lo80, -NORMAL_90),
@@ -202,5 +207,4 @@ def chance_above(forecast: Forecast, limit: float) -> Array:
         score = np.where(inside, low_score + (high_score - low_score) * (limit - low) / width, score)
     tail = forecast.hi95 - forecast.mean
     beyond = np.divide(limit - forecast.mean, tail, out=np.full(tail.shape, np.inf), where=tail > 0) * NORMAL_975
-    score = np.where(limit > forecast.hi95, beyond, score)
-    return np.array([0.5 * math.erfc(value / math.sqrt(2)) for value in score])
+    return np.where(limit > forecast.hi95, beyond, score)

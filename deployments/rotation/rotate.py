@@ -138,7 +138,9 @@ def _nothing(case: Case) -> None:
     """The parts read the new value when they start."""
 
 
-_S3_NAMES = tuple(f"{role}_{kind}_key" for role in ("s3", "s3_admin", "s3_anchor") for kind in ("access", "secret"))
+_S3_NAMES = tuple(
+    f"{role}_{kind}_key" for role in ("s3", "s3_admin", "s3_anchor", "s3_usage") for kind in ("access", "secret")
+)
 
 _ONE_BY_ONE: dict[str, Rotation] = {
     "prefect-auth": Rotation(("prefect_auth",), _nothing, "Prefect's auth string, the UI's password", needs_quiet=True),

@@ -35,6 +35,8 @@ RECIPES: dict[str, Callable[[], str]] = {
     "s3_admin_secret_key": _password,
     "s3_anchor_access_key": lambda: secrets.token_hex(10),
     "s3_anchor_secret_key": _password,
+    "s3_usage_access_key": lambda: secrets.token_hex(10),
+    "s3_usage_secret_key": _password,
 }
 
 _GENERAL = ("prefect_auth", "postgres_general", "s3_access_key", "s3_secret_key")

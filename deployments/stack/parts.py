@@ -335,6 +335,7 @@ def _write_s3_identities(kit: Kit) -> Path:
         identity("slipway-up", "s3_admin", "Admin", "Read", "Write", "List", "Tagging"),
         identity("slipway", "s3", *(f"{action}:{BUCKET}" for action in ("Read", "Write", "List", "Tagging"))),
         identity("slipway-anchors", "s3_anchor", *(f"{action}:{anchors_s3.BUCKET}" for action in ("Write", "List"))),
+        identity("slipway-usage", "s3_usage", "List"),
     )
     write_identities(path, identities, user=_net(kit))
     return path

@@ -4,6 +4,7 @@ from collections.abc import Generator
 
 import psycopg
 import pytest
+from fixtures_recorded import recorded  # noqa: F401 - fixture of the suite of usage sources
 from fixtures_s3 import s3  # noqa: F401 - fixture of the suites of store and anchors
 from fixtures_target import target_session, target_site  # noqa: F401 - fixtures of the target's suite
 from fixtures_traefik import traefik_process, traefik_site  # noqa: F401 - fixtures of the balancer's suites

@@ -60,6 +60,7 @@ ALLOWED = {
     "s3_admin": ("Admin", "Read", "Write", "List", "Tagging"),
     "s3": ("Read:releases", "Write:releases", "List:releases", "Tagging:releases"),
     "s3_anchor": ("Write:anchors", "List:anchors"),
+    "s3_usage": ("List",),
 }
 
 

@@ -144,7 +144,8 @@ def advice_of(outlook: Outlook, page: Page) -> str:
         key = "cost" if advice.cost_per_month > 0 else "saves"
         words.append(f"({page.say(key, amount=f'{abs(advice.cost_per_month):,.2f}')})")
     if advice.parameters and advice.move is not Move.CLEAN_UP:
-        words.append(page.say("parameters", parameters=json.dumps(advice.parameters)))
+        shown = {name: value for name, value in advice.parameters.items() if name != "reason"}
+        words.append(page.say("parameters", parameters=json.dumps(shown)))
     if not outlook.is_settled and is_change(advice):
         words.append(page.say("waiting"))
     return " ".join(words)

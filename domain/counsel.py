@@ -26,6 +26,10 @@ from domain.limits import Limit
 from domain.series import Array, Remark
 from domain.usage import Metric, Resource
 
+INSTANCES_MAX = 64
+MEMORY_BYTES_MIN = 32 * 2**20
+"""What `scale` takes at most and at least."""
+
 
 @dataclass(frozen=True, slots=True)
 class Subject:
@@ -96,6 +100,7 @@ def _advise_instances(subject: Subject, service: ServiceRule) -> Advice | None:
     least, most = autoscaler_bounds(
         load, capacity=service.requests_per_s, target_ratio=target, zones=service.zones, peak_forecast=peak
     )
+    least, most = min(least, INSTANCES_MAX), min(most, INSTANCES_MAX)
     move = Move.OUT if most > now else Move.DOWN if most < now else Move.KEEP
     values = {"resource": subject.resource.key, "now": now, "wanted": most, "least": least, "most": most}
     told = values | {"peak": round(peak, 1), "each": service.requests_per_s, "target": round(100 * target)}
@@ -118,9 +123,10 @@ def _advise_size(subject: Subject, service: ServiceRule) -> Advice | None:
     values, ages = _recent(subject.ahead)
     peak = float(subject.ahead.hi80.max())
     if subject.resource.metric is Metric.CPU:
-        what, wanted = "cpu_cores", round(cpu_request_cores(values, ages, peak_forecast=peak), 2)
+        what, wanted = "cpu_share", round(cpu_request_cores(values, ages, peak_forecast=peak), 2)
     else:
-        what, wanted = "memory_bytes", float(np.ceil(memory_request_bytes(values, peak_forecast=peak) / 2**20) * 2**20)
+        bytes_wanted = max(memory_request_bytes(values, peak_forecast=peak), MEMORY_BYTES_MIN)
+        what, wanted = "memory_bytes", float(np.ceil(bytes_wanted / 2**20) * 2**20)
     now = subject.limit.value if subject.limit else 0.0
     move = Move.KEEP if now and abs(wanted - now) <= 0.1 * now else Move.UP if wanted > now else Move.DOWN
     told = {"resource": subject.resource.key, "size": now, "wanted": wanted, "unit": subject.resource.unit}

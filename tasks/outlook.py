@@ -98,12 +98,17 @@ def _settle(world: World, run: str, outlooks: Sequence[Outlook]) -> list[Outlook
     """Compare with what earlier runs advised: an advice counts when runs agree."""
     now = world.clock.now()
     earlier = world.outlooks.earlier(run=run, since=now - EARLIER)
-    return [
-        replace(one, is_settled=is_settled(one.advice, earlier.get((one.resource.key, one.advice.what), ()), now=now))
-        if one.advice
-        else one
-        for one in outlooks
-    ]
+    settled: list[Outlook] = []
+    for one in outlooks:
+        if (advice := one.advice) is not None:
+            if "application" in advice.parameters:  # `scale` wants a reason
+                reason = advice.reason.text(world.language)
+                advice = replace(advice, parameters=advice.parameters | {"reason": reason})
+            agreed = is_settled(advice, earlier.get((advice.resource, advice.what), ()), now=now)
+            settled.append(replace(one, advice=advice, is_settled=agreed))
+        else:
+            settled.append(one)
+    return settled
 
 
 def _give_advice(run: str, world: World, outlooks: Sequence[Outlook], before: dict[tuple[str, str], float]) -> None:

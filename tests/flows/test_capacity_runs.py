@@ -324,7 +324,8 @@ class TestAdvice:
         capacity()
         (given,) = stage.world.ledger.entries(kinds=["advice.given"])
         parameters = given.data["parameters"]
-        assert set(parameters) == {"application", "environment", "instances"} and parameters["instances"] >= 10
+        assert set(parameters) == {"application", "environment", "instances", "reason"}
+        assert parameters["instances"] >= 10 and "requests/s are expected" in parameters["reason"]
         assert (given.event.application, given.event.environment) == ("desk", "production")
         assert json.dumps(parameters)
 

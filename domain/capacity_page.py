@@ -69,6 +69,11 @@ def choose_plots(outlooks: Sequence[Outlook]) -> list[Outlook]:
     return [one for one in outlooks if one.limit is not None and one.band is not None][:PLOTS_MAX]
 
 
+def choose_rows(outlooks: Sequence[Outlook]) -> list[Outlook]:
+    """What stands in the table: what has a limit, or an advice that asks for something."""
+    return [one for one in outlooks if one.limit is not None or (one.advice and is_change(one.advice))][:ROWS_MAX]
+
+
 def summarise(page: Page) -> str:
     """Say the whole page in one paragraph."""
     if not page.outlooks:
@@ -99,7 +104,10 @@ def row_of(outlook: Outlook, page: Page) -> tuple[str, ...]:
     told = (
         f"{write_value(limit.value, unit)} ({round(100 * limit.threshold_ratio)} %)" if limit else page.say("unlimited")
     )
-    interval = f"{day_of(outlook.lo80)} – {_day_or(outlook.hi80, page, outlook)}" if outlook.lo80 is not None else "–"
+    is_now = outlook.days_left is not None and outlook.days_left <= 0
+    interval = "–"
+    if outlook.lo80 is not None and not is_now:
+        interval = f"{day_of(outlook.lo80)} – {_day_or(outlook.hi80, page, outlook)}"
     return (
         outlook.resource.key,
         used,
@@ -120,7 +128,8 @@ def when_of(outlook: Outlook, page: Page) -> str:
     if outlook.median is not None:
         return page.say("now") if (outlook.days_left or 0) <= 0 else day_of(outlook.median)
     if outlook.probability is not None:
-        return page.say("chance", percent=round(100 * outlook.probability), days=outlook.days)
+        percent = round(100 * outlook.probability)
+        return page.say("chance" if percent else "hardly", percent=percent, days=outlook.days)
     if outlook.band is None or outlook.limit is not None:
         return outlook.answer.text(page.language)
     return "–"
@@ -177,8 +186,7 @@ def render_markdown(page: Page) -> list[str]:
 
 def _head(page: Page) -> Iterator[str]:
     yield f"# {page.say('title')}\n\n{summarise(page)}\n"
-    limited = [one for one in page.outlooks if one.limit is not None]
-    shown = limited[:ROWS_MAX]
+    shown = choose_rows(page.outlooks)
     if shown:
         yield _markdown_row([page.say(f"column_{name}") for name in COLUMNS])
         yield "|" + " --- |" * len(COLUMNS)
@@ -248,13 +256,13 @@ _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:1180px;padding:0 1rem;"
     "background:#fff;color:#1f2933}table{border-collapse:collapse;width:100%;font-size:13px}"
     "th,td{border:1px solid #cbd2d9;padding:.4rem .6rem;text-align:left;vertical-align:top}th{background:#f0f2f5}"
-    "svg{max-width:100%;height:auto;margin:.8rem 0;display:block}.muted{color:#616e7c}"
+    "svg{width:100%;max-width:900px;height:auto;margin:.8rem 0;display:block}.muted{color:#616e7c}"
 )
 
 
 def render_html(page: Page) -> str:
     """Render the whole page as one file that needs nothing else: no script, no address, its own colours."""
-    limited = [one for one in page.outlooks if one.limit is not None][:ROWS_MAX]
+    limited = choose_rows(page.outlooks)
     heads = "".join(f"<th>{escape(page.say(f'column_{name}'))}</th>" for name in COLUMNS)
     rows = ("".join(f"<td>{escape(cell)}</td>" for cell in row_of(one, page)) for one in limited)
     body = "".join(f"<tr>{row}</tr>" for row in rows)

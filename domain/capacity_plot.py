@@ -12,7 +12,7 @@ from domain.series import DAY_S, Series, day_of
 
 SHOWN_STEPS = {DAY_S: 240, 3600: 504}
 """Of the past; more would press what comes into a corner."""
-BAND_POINTS_MAX = 90
+BAND_POINTS_MAX = 112
 
 
 def plot_outlook(outlook: Outlook, series: Series, *, language: Language) -> str:
@@ -55,6 +55,7 @@ def _band(outlook: Outlook) -> Band | None:
     if outlook.band is None or outlook.start is None:
         return None
     steps = outlook.band.shape[1]
-    chosen = np.unique(np.linspace(0, steps - 1, min(steps, BAND_POINTS_MAX)).round().astype(int))
+    # evenly: a course of the day that is met at uneven hours looks like another course
+    chosen = np.arange(0, steps, -(-steps // BAND_POINTS_MAX))
     times = outlook.start.astype("datetime64[s]") + chosen * np.timedelta64(outlook.step_s, "s")
     return Band(times, *(row[chosen] for row in outlook.band))

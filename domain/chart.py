@@ -21,6 +21,9 @@ POINTS_MAX = 400
 INK, MUTED, GRID, PAPER = "#1f2933", "#616e7c", "#e4e7eb", "#ffffff"
 HISTORY, AHEAD, BAND80, BAND95, LIMIT, CROSSING = "#1f4e8c", "#c25700", "#f5b97a", "#fbe0c3", "#b00020", "#6b21a8"
 
+_SHORT_UNITS = ("bytes", "ratio", "cores", "")
+"""Written at each tick; a longer one stands once, above them."""
+_HALO = f' paint-order="stroke" stroke="{PAPER}" stroke-width="4" stroke-linejoin="round"'
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 
 
@@ -140,16 +143,19 @@ def _axes(frame: _Frame, *, unit: str) -> Iterator[str]:
     for value in ticks(frame.top, unit=unit):
         y = frame.y(value)
         yield f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" stroke="{GRID}"/>'
-        yield _text(LEFT - 6, y + 4, write_value(value, unit), anchor="end")
+        yield _text(LEFT - 6, y + 4, write_value(value, unit if unit in _SHORT_UNITS else ""), anchor="end")
+    if unit not in _SHORT_UNITS:
+        yield _text(LEFT - 6, TOP - 8, unit, anchor="end")
     for at, label in _days(frame):
         x = frame.x(at)
         yield f'<path d="M{x:.1f} {bottom}v4" stroke="{MUTED}"/>'
-        yield _text(x, bottom + 17, label, anchor="middle")
+        is_last = x > WIDTH - RIGHT - 34
+        yield _text(WIDTH - 4 if is_last else x, bottom + 17, label, anchor="end" if is_last else "middle")
     yield f'<path d="M{LEFT} {bottom}H{WIDTH - RIGHT}" stroke="{MUTED}"/>'
 
 
-def _text(x: float, y: float, words: str, *, anchor: str = "start", fill: str = MUTED) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{fill}">{escape(words)}</text>'
+def _text(x: float, y: float, words: str, *, anchor: str = "start", fill: str = MUTED, halo: str = "") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{fill}"{halo}>{escape(words)}</text>'
 
 
 def _days(frame: _Frame) -> Iterator[tuple[float, str]]:
@@ -205,7 +211,7 @@ def _levels(frame: _Frame, *, limit: float | None, threshold: float | None, labe
         y = frame.y(value)
         dashed = f' stroke-dasharray="{dashes}"' if dashes else ""
         yield f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" stroke="{LIMIT}"{dashed}/>'
-        yield _text(LEFT + 6, y - 4, told, fill=LIMIT)
+        yield _text(LEFT + 6, y - 4, told, fill=LIMIT, halo=_HALO)
 
 
 def _mark(frame: _Frame, mark: Mark) -> list[str]:
@@ -216,7 +222,14 @@ def _mark(frame: _Frame, mark: Mark) -> list[str]:
     anchor = "end" if x > WIDTH / 2 else "start"
     return [
         f'<path d="M{x:.1f} {TOP}V{HEIGHT - BOTTOM}" stroke="{CROSSING}" stroke-width="1.5" stroke-dasharray="6 3"/>',
-        _text(x + (-5 if anchor == "end" else 5), HEIGHT - BOTTOM - 8, mark.label, anchor=anchor, fill=CROSSING),
+        _text(
+            x + (-5 if anchor == "end" else 5),
+            HEIGHT - BOTTOM - 8,
+            mark.label,
+            anchor=anchor,
+            fill=CROSSING,
+            halo=_HALO,
+        ),
     ]
 
 

@@ -50,7 +50,7 @@ class Remark:
         """Say it in words; amounts with the unit that stands among the values."""
         unit = str(self.values.get("unit", ""))
         told = {
-            name: _write(name, value, unit) if name in _AMOUNTS and isinstance(value, float) else value
+            name: _write(name, value, unit) if name in _AMOUNTS and isinstance(value, int | float) else value
             for name, value in self.values.items()
         }
         return say(self.key, language=language, **told)

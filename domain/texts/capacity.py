@@ -15,11 +15,11 @@ TEXTS: dict[str, tuple[str, str]] = {
         "尚未采集到数据。`collect_usage` 每十分钟运行一次；按小时预测至少需要两天的数据。",
     ),
     "capacity.counts": (
-        "{total} resources were looked at: {near} reach their threshold within {days} days, {unlimited} have no limit, "
-        "{refused} have no forecast.",
+        "Resources looked at: {total}; reaching their threshold within {days} days: {near}; without a limit: "
+        "{unlimited}; without a forecast: {refused}.",
         "共查看 {total} 项资源：{near} 项将在 {days} 天内达到阈值，{unlimited} 项没有上限，{refused} 项无法预测。",
     ),
-    "capacity.advised": ("{count} advices are settled.", "{count} 条建议已确定。"),
+    "capacity.advised": ("Settled advice: {count}.", "{count} 条建议已确定。"),
     "capacity.gaps": ("Gaps of the last week", "过去一周的缺口"),
     "capacity.gap_row": (
         "{source}: {hours} h in {count} stretches; the last one: {reason}",
@@ -36,6 +36,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "capacity.column_advice": ("Advice", "建议"),
     "capacity.now": ("now", "现在"),
     "capacity.chance": ("{percent} % within {days} d", "{days} 天内 {percent}%"),
+    "capacity.hardly": ("< 1 % within {days} d", "{days} 天内 < 1%"),
     "capacity.unlimited": ("no limit", "无上限"),
     "capacity.no_forecast": ("no forecast", "无预测"),
     "capacity.beyond": ("later than {days} d", "晚于 {days} 天"),
@@ -43,12 +44,12 @@ TEXTS: dict[str, tuple[str, str]] = {
     "capacity.confidence_fair": ("fair: {error} ({relative} of naive)", "中：{error}（朴素预测的 {relative}）"),
     "capacity.confidence_poor": ("poor: {error} ({relative} of naive)", "低：{error}（朴素预测的 {relative}）"),
     "capacity.confidence_none": ("unknown: too short", "未知：数据太短"),
-    "capacity.cost": ("{amount} a month", "每月 {amount}"),
+    "capacity.cost": ("+{amount} a month", "每月 +{amount}"),
     "capacity.saves": ("saves {amount} a month", "每月节省 {amount}"),
     "capacity.waiting": ("(if the next run agrees)", "（待下次运行确认）"),
     "capacity.parameters": ("`scale` takes: {parameters}", "`scale` 参数：{parameters}"),
     "capacity.more": (
-        "{count} more resources are in the records; run `capacity` with `resource` set for the plot of one.",
+        "In the records, and not in this table: {count}. Run `capacity` with `resource` set for the plot of one.",
         "另有 {count} 项资源在记录中；设置参数 `resource` 运行 `capacity` 可查看其图表。",
     ),
     "capacity.plots": ("Plots", "图表"),

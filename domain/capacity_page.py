@@ -25,9 +25,10 @@ from domain.ports_capacity import HeavyQuery
 from domain.series import day_of
 
 PLOTS_MAX = 20
-ROWS_MAX = 60
+ROWS_MAX = 30
 ARTIFACT_BYTES_MAX = 180_000
 RELATIVE_GOOD, RELATIVE_FAIR = 0.7, 1.05
+_SHORT_UNITS = ("bytes", "ratio", "cores")
 COLUMNS = ("resource", "used", "limit", "when", "interval", "confidence", "advice")
 
 
@@ -97,7 +98,8 @@ def summarise(page: Page) -> str:
 
 def row_of(outlook: Outlook, page: Page) -> tuple[str, ...]:
     """One line of the table, as plain text, in the order of `COLUMNS`."""
-    unit, limit = outlook.resource.unit, outlook.limit
+    limit = outlook.limit
+    unit = outlook.resource.unit if outlook.resource.unit in _SHORT_UNITS else ""  # of others the metric's name tells
     used = write_value(outlook.used, unit) if np.isfinite(outlook.used) else "–"
     if limit and outlook.used_ratio is not None:
         used += f" ({round(100 * outlook.used_ratio)} %)"
@@ -107,9 +109,9 @@ def row_of(outlook: Outlook, page: Page) -> tuple[str, ...]:
     is_now = outlook.days_left is not None and outlook.days_left <= 0
     interval = "–"
     if outlook.lo80 is not None and not is_now:
-        interval = f"{day_of(outlook.lo80)} – {_day_or(outlook.hi80, page, outlook)}"
+        interval = f"{_day(outlook.lo80)} – {_day_or(outlook.hi80, page, outlook)}"
     return (
-        outlook.resource.key,
+        outlook.resource.key.replace(":", ": ").strip(": "),  # so that a narrow page can break it
         used,
         told,
         when_of(outlook, page),
@@ -120,19 +122,25 @@ def row_of(outlook: Outlook, page: Page) -> tuple[str, ...]:
 
 
 def _day_or(day: np.datetime64 | None, page: Page, outlook: Outlook) -> str:
-    return page.say("beyond", days=outlook.days) if day is None else day_of(day)
+    return page.say("beyond", days=outlook.days) if day is None else _day(day)
+
+
+def _day(day: np.datetime64) -> str:
+    """A day that stays on one line."""
+    return day_of(day).replace("-", "\u2011")
 
 
 def when_of(outlook: Outlook, page: Page) -> str:
     """The date, the probability, or why there is neither."""
     if outlook.median is not None:
-        return page.say("now") if (outlook.days_left or 0) <= 0 else day_of(outlook.median)
+        return page.say("now") if (outlook.days_left or 0) <= 0 else _day(outlook.median)
     if outlook.probability is not None:
         percent = round(100 * outlook.probability)
-        return page.say("chance" if percent else "hardly", percent=percent, days=outlook.days)
-    if outlook.band is None or outlook.limit is not None:
-        return outlook.answer.text(page.language)
-    return "–"
+        key = "hardly" if percent < 1 else "surely" if percent > 99 else "chance"
+        return page.say(key, percent=percent, days=outlook.days)
+    if outlook.band is None:
+        return page.say("no_forecast")
+    return "–" if outlook.limit is None else page.say("no_date")
 
 
 def confidence_of(test: BackTest | None, unit: str, page: Page) -> str:
@@ -140,7 +148,7 @@ def confidence_of(test: BackTest | None, unit: str, page: Page) -> str:
     if test is None or not np.isfinite(test.mae) or not np.isfinite(test.relative):
         return "–" if test is None else page.say("confidence_none")
     word = "good" if test.relative <= RELATIVE_GOOD else "fair" if test.relative <= RELATIVE_FAIR else "poor"
-    return page.say(f"confidence_{word}", error=f"± {write_value(test.mae, unit)}", relative=f"{test.relative:.0%}")
+    return page.say(f"confidence_{word}", error=f"± {write_value(test.mae, unit)}")
 
 
 def advice_of(outlook: Outlook, page: Page) -> str:
@@ -148,7 +156,9 @@ def advice_of(outlook: Outlook, page: Page) -> str:
     advice = outlook.advice
     if advice is None or (advice.move is Move.KEEP and not has_crossing(outlook)):
         return "–"
-    words = [advice.reason.text(page.language)]
+    # the row has the resource's name already
+    reason = advice.reason.text(page.language).removeprefix(f"{advice.resource} ")
+    words = [reason[:1].upper() + reason[1:]]
     if advice.cost_per_month:
         key = "cost" if advice.cost_per_month > 0 else "saves"
         words.append(f"({page.say(key, amount=f'{abs(advice.cost_per_month):,.2f}')})")
@@ -217,7 +227,7 @@ def _sections(page: Page) -> Iterator[tuple[str, list[str]]]:
     ]
     if remarks:
         yield page.say("remarks"), remarks
-    without = [one for one in page.outlooks if one.limit is None or one.band is None][:PLOTS_MAX]
+    without = [one for one in page.outlooks if one.probability is None][:PLOTS_MAX]
     if without:
         yield page.say("without"), [f"**{one.resource.key}**: {one.answer.text(page.language)}" for one in without]
     if page.gaps:

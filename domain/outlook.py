@@ -19,6 +19,7 @@ from domain.crossing import SEARCH_DAYS, Crossing, find_crossing
 from domain.forecast import BackTest, Forecast, NoForecast, forecast_all
 from domain.limits import Limit, doubt_limit
 from domain.plans import Planned, with_plans
+from domain.sampling import OBSERVED_MIN
 from domain.series import DAY_S, Array, Kind, Remark, Series
 from domain.usage import Resource, as_time
 
@@ -132,7 +133,7 @@ def _look_at(
     forecasts = [answer for answer in answers if isinstance(answer, Forecast)]
     if not forecasts:
         refusals = [answer.reason for answer in answers if isinstance(answer, NoForecast)]
-        return replace(known, answer=refusals[0])
+        return replace(known, answer=_explain_refusal(refusals, newest))
     planned = [*around.plan.all_planned(), *around.extra]
     ahead, crossing = _worst([(one, _cross(one, limit, used, planned)) for one in forecasts])
     changed = with_plans(ahead, planned)
@@ -147,6 +148,13 @@ def _look_at(
         around.instances,
     )
     return _fill(known, changed, crossing, advise(subject))
+
+
+def _explain_refusal(refusals: Sequence[Remark], newest: Series) -> Remark:
+    """The first reason; what was collected within this unfinished hour only is young, and not without samples."""
+    if refusals[0].key == "forecast.refused_empty" and len(newest.values):
+        return Remark("forecast.refused_short", {"count": 0, "minimum": OBSERVED_MIN[newest.step_s]})
+    return refusals[0]
 
 
 def _cross(

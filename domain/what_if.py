@@ -74,6 +74,9 @@ def _compare_one(before: Outlook, after: Outlook, language: Language) -> Moved:
 def _when(outlook: Outlook, language: Language) -> str:
     if outlook.median is not None:
         return day_of(outlook.median)
+    if outlook.probability is None and outlook.advice is not None:  # a service: it has no limit, but instances
+        told = {"what": outlook.advice.what, "wanted": f"{outlook.advice.wanted:g}"}
+        return say("capacity.what_if_advised", language=language, **told)
     if outlook.probability is None:
         return outlook.answer.text(language)
     percent = round(100 * outlook.probability)
@@ -83,7 +86,7 @@ def _when(outlook: Outlook, language: Language) -> str:
 def _tell_move(before: Outlook, after: Outlook, language: Language) -> tuple[str, bool]:
     """Say how far the date moves, and whether it does."""
 
-    def tell(key: str, **values: int) -> tuple[str, bool]:
+    def tell(key: str, **values: float) -> tuple[str, bool]:
         return say(f"capacity.what_if_{key}", language=language, **values), key != "same"
 
     if before.days_left is not None and after.days_left is not None:
@@ -93,6 +96,9 @@ def _tell_move(before: Outlook, after: Outlook, language: Language) -> tuple[str
         return tell("appears")
     if before.days_left is not None:
         return tell("gone")
+    if before.advice is not None and after.advice is not None and after.probability is None:
+        change = after.advice.wanted - before.advice.wanted
+        return tell("advice", change=change) if change else tell("same")
     points = round(100 * ((after.probability or 0.0) - (before.probability or 0.0)))
     return tell("chance", points=points) if points else tell("same")
 

@@ -160,8 +160,12 @@ class TestForecasting:
         assert first.lo80 and first.hi80 and first.lo80 <= first.median <= first.hi80
         assert second.median is None and (second.probability or 0) < 0.1
         text = page(stage)
-        assert text.index("disk:db1:/var") < text.index("disk:db2:/")
-        assert str(first.median) in text and "240 GiB (80 %)" in text and "data:image/svg+xml;base64," in text
+        assert text.index("disk: db1: /var") < text.index("disk: db2: /")
+        assert (
+            str(first.median).replace("-", "\u2011") in text
+            and "240 GiB (80 %)" in text
+            and "data:image/svg+xml;base64," in text
+        )
         (entry,) = stage.world.ledger.entries(kinds=["capacity.forecast"])
         assert entry.data["near"] == 1
 
@@ -402,6 +406,14 @@ class TestWhatIf:
         assert what_if(vectors=[vectors], models=[model])["moved"] == 1
         text = page(stage, "what-if")
         assert "is reached now" in text and "7 × chat: 7 GPU" in text and "| **Σ GPU** | 0 / 2 | 7 / 2 |" in text
+
+    def test_of_a_service_the_instances_move(self, stage: Stage, now: datetime):
+        feed(stage, REQUESTS, lambda n: 300 + 100 * math.sin(n * 2 * math.pi / 24), days=30, step_h=1)
+        service = {"resource": REQUESTS.key, "application": "desk", "environment": "production"}
+        limit(stage, services=[{**service, "requests_per_s": 50, "instances": 2}])
+        event = PlannedEvent(resources="requests:*", begin=(now + timedelta(days=3)).date(), load_percent=50)
+        assert what_if(events=[event])["moved"] == 1
+        assert "instances: 1" in page(stage, "what-if")
 
     def test_what_concerns_nothing_is_refused_with_examples(self, stage: Stage):
         feed(stage, DISK, growing(1))

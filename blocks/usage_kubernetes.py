@@ -68,7 +68,8 @@ def read_context(context: str) -> Access:
         config.load_kube_config(context=context or None, client_configuration=found)
     except config.ConfigException as exc:
         raise ConfigError(f"The kubeconfig has no usable context '{context}': {str(exc)[:200]}") from exc
-    token = str(found.get_api_key_with_prefix("authorization") or "").removeprefix("Bearer ")
+    keys = cast(dict[str, str], found.api_key)  # its name has changed between versions of the client
+    token = str(keys.get("BearerToken") or keys.get("authorization") or "").removeprefix("Bearer ")
     files = (str(found.cert_file), str(found.key_file)) if found.cert_file and found.key_file else None
     return Access(str(found.host), token, str(found.ssl_ca_cert or ""), files)
 

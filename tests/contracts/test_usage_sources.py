@@ -22,8 +22,9 @@ from free_ports import free_ports
 
 from blocks.bucket import Account
 from blocks.heavy_queries_postgres import PostgresHeavyQueries
-from blocks.installation import Installation
+from blocks.installation import Installation, Users
 from blocks.memory_usage_source import MemoryUsageSource
+from blocks.postgres_server import PostgresServer, wait_ready
 from blocks.traefik_api import TraefikApi
 from blocks.usage_kubernetes import Access, KubernetesUsage, read_context, read_quantity
 from blocks.usage_machine import MachineUsage
@@ -371,6 +372,27 @@ class TestHeavyQueries:
     def test_nobody_counts_them_without_the_extension(self, postgres: str):
         queries = PostgresHeavyQueries(lambda name: psycopg.conninfo.make_conninfo(postgres, dbname=name))
         assert queries.heaviest(limit=5) == []
+
+    def test_the_heaviest_are_named_without_their_values(self, open_tmp: Path, postgres_bin: Path, users: Users):
+        settings = {"shared_preload_libraries": "pg_stat_statements", "fsync": "off"}
+        port = free_ports(1)[0]
+        server = PostgresServer(
+            bin=postgres_bin, data=open_tmp / "data", port=port, user=users.database, settings=settings
+        )
+        server.initialise("for-tests", durable=False)
+        process = server.start(open_tmp / "log")
+        try:
+            wait_ready(server.url("for-tests"), process=process)
+            with psycopg.connect(server.url("for-tests"), autocommit=True) as connection:
+                connection.execute("CREATE EXTENSION pg_stat_statements")
+                connection.execute("SELECT pg_sleep(0.3), 'very-secret'")
+            queries = PostgresHeavyQueries(lambda name: server.url("for-tests", database=name))
+            first = queries.heaviest(limit=3)[0]
+            assert "pg_sleep" in first.text and "very-secret" not in first.text
+            assert first.database == "postgres" and first.calls == 1 and 0.5 < first.share_ratio <= 1
+        finally:
+            process.terminate()
+            process.wait()
 
     def test_a_server_that_is_away_says_so(self):
         with pytest.raises(TransientError, match="can't be read"):

@@ -25,6 +25,7 @@ from domain.usage import Resource, as_time
 
 DAYS_AHEAD, HOURS_AHEAD = 90, 336
 _DOUBTED = ("forecast.limit_far", "forecast.limit_unusable")
+SPARSE_PERCENT = 50
 YOUNG_DAYS = 14
 """What has fewer days is forecast by hours."""
 
@@ -131,6 +132,7 @@ def _look_at(
     limit = around.plan.limit_of(resource, around.limits.get(resource))
     known = Outlook(resource, now, used, Remark("usage.no_limit", {"resource": resource.key}), limit)
     forecasts = [answer for answer in answers if isinstance(answer, Forecast)]
+    forecasts = [one for one in forecasts if not _is_sparse(one)] or forecasts
     if not forecasts:
         refusals = [answer.reason for answer in answers if isinstance(answer, NoForecast)]
         return replace(known, answer=_explain_refusal(refusals, newest))
@@ -182,6 +184,11 @@ def _worst(
         ), ahead.series.step_s if ahead.series.kind is not Kind.USAGE else -ahead.series.step_s
 
     return max(views, key=key)
+
+
+def _is_sparse(forecast: Forecast) -> bool:
+    """Whether most steps had no sample: a view by hours of what is measured once a day."""
+    return any(one.key == "forecast.gaps" and one.values["percent"] > SPARSE_PERCENT for one in forecast.remarks)
 
 
 def _by_peaks(forecasts: Sequence[Forecast], shown: Forecast) -> Forecast:

@@ -30,18 +30,8 @@ KINDS: dict[str, tuple[np.ndarray, str, int, str]] = {
 def predicted(tmp_path: Path) -> Path:
     columns: dict[str, list[object]] = {"unique_id": [], "ds": [], "y": []}
     with (tmp_path / "tasks.csv").open("w", newline="") as file:
-        names = [
-            "task_id",
-            "group",
-            "file",
-            "unique_id",
-            "freq",
-            "train_start",
-            "cutoff_first_forecast_ts",
-            "train_len",
-            "horizon",
-            "limit",
-        ]
+        names = ["task_id", "group", "file", "unique_id", "freq"]
+        names += ["train_start", "cutoff_first_forecast_ts", "train_len", "horizon", "limit"]
         writer = csv.writer(file)
         writer.writerow(names)
         for name, (values, freq, horizon, limit) in KINDS.items():
@@ -82,15 +72,8 @@ def test_limits_have_probabilities_and_dates_that_are_empty_where_nothing_crosse
     with (predicted / "P.crossing.csv").open() as file:
         rows = {row["task_id"]: row for row in csv.DictReader(file)}
     assert set(rows) == {"growth", "far", "gaps", "constant", "load"}
-    assert list(rows["growth"]) == [
-        "task_id",
-        "probability",
-        "date_median",
-        "date_lo80",
-        "date_hi80",
-        "date_lo95",
-        "date_hi95",
-    ]
+    dates = [f"date_{name}" for name in ("median", "lo80", "hi80", "lo95", "hi95")]
+    assert list(rows["growth"]) == ["task_id", "probability", *dates]
     assert "2025-12-05" <= rows["growth"]["date_median"] <= "2026-01-10"  # 50 days after its end
     assert "2025-02-14" <= rows["load"]["date_median"] <= "2025-02-22"
     assert (

@@ -98,14 +98,12 @@ def summarise(page: Page) -> str:
 
 def row_of(outlook: Outlook, page: Page) -> tuple[str, ...]:
     """One line of the table, as plain text, in the order of `COLUMNS`."""
-    limit = outlook.limit
-    unit = outlook.resource.unit if outlook.resource.unit in _SHORT_UNITS else ""  # of others the metric's name tells
-    used = write_value(outlook.used, unit) if np.isfinite(outlook.used) else "–"
-    if limit and outlook.used_ratio is not None:
-        used += f" ({round(100 * outlook.used_ratio)} %)"
-    told = (
-        f"{write_value(limit.value, unit)} ({round(100 * limit.threshold_ratio)} %)" if limit else page.say("unlimited")
-    )
+    limit, unit = outlook.limit, _short_unit(outlook)
+    used = _tied(write_value(outlook.used, unit)) if np.isfinite(outlook.used) else "–"
+    told = page.say("unlimited")
+    if limit is not None:
+        told = f"{_tied(write_value(limit.value, unit))} ({round(100 * limit.threshold_ratio)}\u00a0%)"
+        used += f" ({round(100 * (outlook.used_ratio or 0.0))}\u00a0%)"
     is_now = outlook.days_left is not None and outlook.days_left <= 0
     interval = "–"
     if outlook.lo80 is not None and not is_now:
@@ -117,7 +115,7 @@ def row_of(outlook: Outlook, page: Page) -> tuple[str, ...]:
         when_of(outlook, page),
         interval,
         confidence_of(outlook.back_test, unit, page),
-        advice_of(outlook, page),
+        move_of(outlook, page),
     )
 
 
@@ -148,7 +146,29 @@ def confidence_of(test: BackTest | None, unit: str, page: Page) -> str:
     if test is None or not np.isfinite(test.mae) or not np.isfinite(test.relative):
         return "–" if test is None else page.say("confidence_none")
     word = "good" if test.relative <= RELATIVE_GOOD else "fair" if test.relative <= RELATIVE_FAIR else "poor"
-    return page.say(f"confidence_{word}", error=f"± {write_value(test.mae, unit)}")
+    return page.say(f"confidence_{word}", error=_tied(f"± {write_value(test.mae, unit)}"))
+
+
+def move_of(outlook: Outlook, page: Page) -> str:
+    """The advice in two or three words, for the table."""
+    advice = outlook.advice
+    if advice is None or not is_change(advice):
+        return "–"
+    if advice.move is Move.CLEAN_UP:
+        return page.say("move_clean_up", policy=advice.parameters.get("policy", ""))
+    unit = "" if advice.what == "instances" else _short_unit(outlook)
+    what = page.say(f"what_{advice.what}")
+    return page.say(f"move_{advice.move}", what=what, wanted=_tied(write_value(advice.wanted, unit)))
+
+
+def _short_unit(outlook: Outlook) -> str:
+    """The unit where a narrow cell has room for it; of others the metric's name tells."""
+    return outlook.resource.unit if outlook.resource.unit in _SHORT_UNITS else ""
+
+
+def _tied(words: str) -> str:
+    """Words that stay on one line."""
+    return words.replace(" ", "\u00a0")
 
 
 def advice_of(outlook: Outlook, page: Page) -> str:
@@ -156,9 +176,9 @@ def advice_of(outlook: Outlook, page: Page) -> str:
     advice = outlook.advice
     if advice is None or (advice.move is Move.KEEP and not has_crossing(outlook)):
         return "–"
-    # the row has the resource's name already
-    reason = advice.reason.text(page.language).removeprefix(f"{advice.resource} ")
-    words = [reason[:1].upper() + reason[1:]]
+    words = [advice.reason.text(page.language)]
+    if advice.resource not in words[0]:
+        words.insert(0, f"{advice.resource.rstrip(':')}:")
     if advice.cost_per_month:
         key = "cost" if advice.cost_per_month > 0 else "saves"
         words.append(f"({page.say(key, amount=f'{abs(advice.cost_per_month):,.2f}')})")
@@ -203,8 +223,16 @@ def _head(page: Page) -> Iterator[str]:
         yield from (_markdown_row(row_of(one, page)) for one in shown)
     if rest := len(page.outlooks) - len(shown):
         yield f"\n{page.say('more', count=rest)}"
+    if advised := _advised(page):
+        yield f"\n## {page.say('advised_title')}\n"
+        yield from (f"- {line}" for line in advised)
     if page.plots:
         yield f"\n## {page.say('plots')}\n"
+
+
+def _advised(page: Page) -> list[str]:
+    """Every advice that asks for something, in a sentence."""
+    return [advice_of(one, page) for one in page.outlooks if one.advice and is_change(one.advice)][:ROWS_MAX]
 
 
 def _tail(page: Page) -> Iterator[str]:
@@ -281,6 +309,9 @@ def render_html(page: Page) -> str:
         for title, lines in _sections(page)
     )
     table = f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>" if limited else ""
+    if advised := _advised(page):
+        lines = "".join(f"<li>{_plain(line)}</li>" for line in advised)
+        table += f"<h2>{escape(page.say('advised_title'))}</h2><ul>{lines}</ul>"
     plots = f"<h2>{escape(page.say('plots'))}</h2>{''.join(page.plots.values())}" if page.plots else ""
     made = escape(page.say("made", at=f"{page.at:%Y-%m-%d %H:%M}"))
     return (

@@ -8,11 +8,11 @@ import numpy as np
 from domain.catalogue import Language, say
 from domain.chart import Band, Labels, Mark, draw
 from domain.outlook import Outlook
-from domain.series import DAY_S, Series, day_of
+from domain.series import DAY_S, Array, Series, Times, day_of
 
 SHOWN_STEPS = {DAY_S: 240, 3600: 504}
 """Of the past; more would press what comes into a corner."""
-BAND_POINTS_MAX = 112
+BAND_POINTS_MAX, HOURS_SHOWN_MAX = 112, 504
 
 
 def plot_outlook(outlook: Outlook, series: Series, *, language: Language) -> str:
@@ -40,7 +40,7 @@ def plot_outlook(outlook: Outlook, series: Series, *, language: Language) -> str
     )
 
 
-def with_gaps(series: Series) -> tuple[np.ndarray, np.ndarray]:
+def with_gaps(series: Series) -> tuple[Times, Array]:
     """Put NaN where a step has no value, so that a gap is drawn as one."""
     slots = series.times.astype("datetime64[s]").astype(np.int64) // series.step_s
     if not len(slots):
@@ -54,8 +54,19 @@ def with_gaps(series: Series) -> tuple[np.ndarray, np.ndarray]:
 def _band(outlook: Outlook) -> Band | None:
     if outlook.band is None or outlook.start is None:
         return None
-    steps = outlook.band.shape[1]
+    start, steps = outlook.start.astype("datetime64[s]"), outlook.band.shape[1]
+    if outlook.step_s != DAY_S and steps > HOURS_SHOWN_MAX:
+        return _by_days(start, outlook.band)
     # evenly: a course of the day that is met at uneven hours looks like another course
     chosen = np.arange(0, steps, -(-steps // BAND_POINTS_MAX))
-    times = outlook.start.astype("datetime64[s]") + chosen * np.timedelta64(outlook.step_s, "s")
+    times = start + chosen * np.timedelta64(outlook.step_s, "s")
     return Band(times, *(row[chosen] for row in outlook.band))
+
+
+def _by_days(start: np.datetime64, band: Array) -> Band:
+    """A band of many hours as one of days: the mean, and the outermost bounds of each day."""
+    days = band[:, : band.shape[1] // 24 * 24].reshape(len(band), -1, 24)
+    mean, lo80, hi80, lo95, hi95 = days
+    times = start + np.arange(days.shape[1]) * np.timedelta64(DAY_S, "s")
+    bounds = (lo80.min(axis=1), hi80.max(axis=1), lo95.min(axis=1), hi95.max(axis=1))
+    return Band(times, mean.mean(axis=1), *bounds)

@@ -149,8 +149,8 @@ def _axes(frame: _Frame, *, unit: str) -> Iterator[str]:
     for at, label in _days(frame):
         x = frame.x(at)
         yield f'<path d="M{x:.1f} {bottom}v4" stroke="{MUTED}"/>'
-        is_last = x > WIDTH - RIGHT - 34
-        yield _text(WIDTH - 4 if is_last else x, bottom + 17, label, anchor="end" if is_last else "middle")
+        if x <= WIDTH - RIGHT - 20:  # one further right would be cut off
+            yield _text(x, bottom + 17, label, anchor="middle")
     yield f'<path d="M{LEFT} {bottom}H{WIDTH - RIGHT}" stroke="{MUTED}"/>'
 
 

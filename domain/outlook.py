@@ -18,7 +18,7 @@ from domain.counsel import Subject, advise
 from domain.crossing import SEARCH_DAYS, Crossing, find_crossing
 from domain.forecast import BackTest, Forecast, NoForecast, forecast_all
 from domain.limits import Limit, doubt_limit
-from domain.plans import Planned, with_plans
+from domain.plans import Planned, planned_for, with_plans
 from domain.sampling import OBSERVED_MIN
 from domain.series import DAY_S, Array, Kind, Remark, Series
 from domain.usage import Resource, as_time
@@ -100,10 +100,14 @@ def look_ahead(
         now: aware; today's unfinished day and this unfinished hour are not looked at.
     """
     day, hour = as_time(now).astype("datetime64[D]").astype("datetime64[s]"), as_time(now).astype("datetime64[h]")
+    planned = [*around.plan.all_planned(), *around.extra]
+    near = [one for one in hourly if not planned_for(one.name, planned)]
+    far = [one for one in hourly if planned_for(one.name, planned)]  # what is planned lies further ahead than two weeks
     answers: defaultdict[str, list[Forecast | NoForecast]] = defaultdict(list)
     for answer in (
         *forecast_all(daily, first=day, horizon=DAYS_AHEAD),
-        *forecast_all(hourly, first=hour.astype("datetime64[s]"), horizon=HOURS_AHEAD),
+        *forecast_all(near, first=hour.astype("datetime64[s]"), horizon=HOURS_AHEAD),
+        *forecast_all(far, first=hour.astype("datetime64[s]"), horizon=DAYS_AHEAD * 24),
     ):
         answers[answer.series.name].append(answer)
     outlooks = [_look_at(Resource.parse(key), of, now=now, around=around) for key, of in answers.items()]

@@ -411,7 +411,7 @@ class TestWhatIf:
         feed(stage, REQUESTS, lambda n: 300 + 100 * math.sin(n * 2 * math.pi / 24), days=30, step_h=1)
         service = {"resource": REQUESTS.key, "application": "desk", "environment": "production"}
         limit(stage, services=[{**service, "requests_per_s": 50, "instances": 2}])
-        event = PlannedEvent(resources="requests:*", begin=(now + timedelta(days=3)).date(), load_percent=50)
+        event = PlannedEvent(resources="requests:*", begin=(now + timedelta(days=30)).date(), load_percent=50)
         assert what_if(events=[event])["moved"] == 1
         assert "instances: 1" in page(stage, "what-if")
 

@@ -163,7 +163,7 @@ class TestForecasting:
         assert text.index("disk: db1: /var") < text.index("disk: db2: /")
         assert (
             str(first.median).replace("-", "\u2011") in text
-            and "240 GiB (80 %)" in text
+            and "240\u00a0GiB (80\u00a0%)" in text
             and "data:image/svg+xml;base64," in text
         )
         (entry,) = stage.world.ledger.entries(kinds=["capacity.forecast"])

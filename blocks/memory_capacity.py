@@ -35,10 +35,6 @@ class MemoryOutlookStore:
             found[one.resource.key, one.advice.what].append(Earlier(one.at, one.advice.wanted))
         return dict(found)
 
-    def given(self, *, since: datetime) -> dict[tuple[str, str], float]:
-        settled = [one for one in self._advised(since) if one.is_settled]
-        return {(one.resource.key, one.advice.what): one.advice.wanted for one in settled if one.advice}
-
     def _advised(self, since: datetime, *, without: str = "") -> list[Outlook]:
         found = [one for run, kept in self._runs.items() if run != without for one in kept if one.at >= since]
         return sorted(found, key=lambda one: one.at)

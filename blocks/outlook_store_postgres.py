@@ -58,14 +58,6 @@ class PostgresOutlookStore:
             found[row["resource"], row["what"]].append(Earlier(row["at"], row["wanted"]))
         return dict(found)
 
-    def given(self, *, since: datetime) -> dict[tuple[str, str], float]:
-        rows = self._session.rows(
-            "SELECT DISTINCT ON (resource, what) resource, what, wanted FROM usage.advice"
-            " WHERE settled AND at >= %s ORDER BY resource, what, at DESC",
-            (since,),
-        )
-        return {(row["resource"], row["what"]): row["wanted"] for row in rows}
-
     def alerts(self) -> list[Alert]:
         rows = self._session.rows("SELECT resource, opened_at, told FROM usage.alert ORDER BY resource")
         return [Alert(Resource.parse(row["resource"]), row["opened_at"], row["told"]) for row in rows]

@@ -30,10 +30,6 @@ class OutlookStore(Protocol):
         """What other runs advised since a moment, by resource's key and what is changed, oldest first."""
         ...
 
-    def given(self, *, since: datetime) -> dict[tuple[str, str], float]:
-        """What was last given as settled advice since a moment: wanted, by resource's key and what is changed."""
-        ...
-
     def alerts(self) -> list[Alert]:
         """The alerts that are open."""
         ...

@@ -6,10 +6,11 @@ from blocks.world import open_world
 from domain.alerting import plan_alarms
 from domain.amounts import write_value
 from domain.capacity_page import Page, advice_of
+from domain.catalogue import say
+from domain.errors import SlipwayError
 from domain.outlook import Outlook
 from domain.usage import Resource
-from tasks.incident import notify
-from tasks.recording import Subject, effect, effect_task, reading_task
+from tasks.recording import Subject, effect, effect_task, reading_task, record
 
 
 @reading_task
@@ -34,10 +35,11 @@ def open_alert(run: str, resource: str) -> None:
     found = _find(resource)
     if found is None or found.limit is None:
         return
-    with effect(Subject(run, ""), "alert", "opened", detail=resource, resource=resource, **_facts(found)):
-        world.outlooks.open_alert(found.resource, at=world.clock.now())
-    notify.fn(run, "", "", "", "capacity.alert", _words(found))
-    world.outlooks.mark_told(found.resource)
+    if found.resource not in [alert.resource for alert in world.outlooks.alerts()]:
+        with effect(Subject(run, ""), "alert", "opened", detail=resource, resource=resource, **_facts(found)):
+            world.outlooks.open_alert(found.resource, at=world.clock.now())
+    if _tell(run, "capacity.alert", found):
+        world.outlooks.mark_told(found.resource)
 
 
 @effect_task
@@ -48,7 +50,21 @@ def close_alert(run: str, resource: str) -> None:
     with effect(Subject(run, ""), "alert", "closed", detail=resource, resource=resource):
         world.outlooks.close_alert(Resource.parse(resource))
     if found is not None and found.limit is not None:
-        notify.fn(run, "", "", "", "capacity.over", _words(found))
+        _tell(run, "capacity.over", found)
+
+
+def _tell(run: str, text: str, outlook: Outlook) -> bool:
+    """Send one message about one resource; whether it got out. What did not is sent by the next run."""
+    world, subject, detail = open_world(), Subject(run, ""), f"{text}:{outlook.resource.key}"
+    words = _words(outlook)
+    title = say(f"{text}_subject", language=world.language, **words)
+    try:
+        world.notifier.send(title, say(f"{text}_body", language=world.language, **words))
+    except SlipwayError as exc:
+        record(subject, "notification.failed", detail=detail, text=text, error=str(exc)[:256])
+        return False
+    record(subject, "notification.sent", detail=detail, text=text, title=title)
+    return True
 
 
 def _find(resource: str) -> Outlook | None:

@@ -23,7 +23,7 @@ from tasks.recording import Subject, effect, effect_task, reading_task, record
 
 ADVICE_KEPT = timedelta(days=120)
 EARLIER = timedelta(days=45)
-GIVEN_MAX = 50
+GIVEN_MAX, GIVEN_LOOKED_AT = 50, 2000
 GAPS_SHOWN = timedelta(days=7)
 QUERIES_MAX = 5
 EXAMPLES_MAX = 5
@@ -44,7 +44,6 @@ def forecast_usage(run: str) -> dict[str, Any]:
         daily, hourly = _read_series(world)
         around, problems = _look_around(world, [Resource.parse(one.name) for one in (*daily, *hourly)])
         outlooks = _settle(world, run, look_ahead(daily, hourly, now=now, around=around))
-        given_before = world.outlooks.given(since=now - ADVICE_KEPT)
         world.outlooks.keep(run, outlooks)
         world.outlooks.prune(before=now - ADVICE_KEPT)
         outcome.update(
@@ -53,7 +52,7 @@ def forecast_usage(run: str) -> dict[str, Any]:
             refused=sum(one.band is None for one in outlooks),
             settled=sum(one.is_settled for one in outlooks),
         )
-    _give_advice(run, world, outlooks, given_before)
+    _give_advice(run, world, outlooks)
     return outcome | {"problems": problems}
 
 
@@ -111,8 +110,11 @@ def _settle(world: World, run: str, outlooks: Sequence[Outlook]) -> list[Outlook
     return settled
 
 
-def _give_advice(run: str, world: World, outlooks: Sequence[Outlook], before: dict[tuple[str, str], float]) -> None:
+def _give_advice(run: str, world: World, outlooks: Sequence[Outlook]) -> None:
     """Write settled advice that is new, or that changed by a tenth, into the ledger, ready to be taken by a change."""
+    before: dict[tuple[str, str], float] = {}
+    for entry in world.ledger.entries(kinds=["advice.given"], newest_first=True, limit=GIVEN_LOOKED_AT):
+        before.setdefault((entry.data["resource"], entry.data["what"]), entry.data["wanted"])
     new = [one for one in outlooks if one.is_settled and one.advice and not _is_known(one.advice, before)]
     for one in new[:GIVEN_MAX]:
         assert one.advice

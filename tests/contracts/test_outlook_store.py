@@ -62,7 +62,7 @@ BARE = Outlook(CPU, NOON, float("nan"), Remark("forecast.refused_empty"))
 
 def test_nothing_is_kept_yet(store: OutlookStore):
     assert store.newest() == [] and store.alerts() == []
-    assert store.earlier(run="x", since=NOON) == {} and store.given(since=NOON) == {}
+    assert store.earlier(run="x", since=NOON) == {}
 
 
 def test_an_outlook_comes_back_as_it_was_kept_and_in_its_order(store: OutlookStore):
@@ -90,13 +90,6 @@ def test_advice_of_other_runs_is_told_oldest_first_and_only_of_the_time_asked_fo
     found = store.earlier(run="run-0", since=NOON - timedelta(days=45))
     assert [one.wanted for one in found[DISK.key, "size"]] == [11.0, 12.0]
     assert len(store.earlier(run="run-0", since=NOON - timedelta(days=20))[DISK.key, "size"]) == 1
-
-
-def test_only_settled_advice_was_given_and_the_newest_counts(store: OutlookStore):
-    store.keep("run-0", [replace(FULL, at=NOON - timedelta(days=2), advice=advice(10.0))])
-    store.keep("run-1", [replace(FULL, at=NOON - timedelta(days=1), advice=advice(11.0))])
-    store.keep("run-2", [replace(FULL, at=NOON, advice=advice(12.0), is_settled=False)])
-    assert store.given(since=NOON - timedelta(days=30)) == {(DISK.key, "size"): 11.0}
 
 
 def test_an_alert_opens_once_is_told_once_and_closes(store: OutlookStore):

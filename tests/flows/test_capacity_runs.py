@@ -11,6 +11,7 @@ import pytest
 from stage import Stage
 
 from blocks.clock import MemoryClock
+from blocks.memory_ledger import MemoryLedger
 from blocks.memory_usage_source import MemoryUsageSource
 from domain.advice import CleanUp
 from domain.capacity import GpuModel, PlannedEvent, VectorPlan, read_plan
@@ -312,6 +313,20 @@ class TestAdvice:
         assert given.data["move"] == "up" and given.data["wanted"] > 205 * GIB
         assert given.data["cost_per_month"] > 1 and "GiB" in given.data["reason"]
 
+    def test_a_run_that_dies_before_the_record_is_made_up_for(self, stage: Stage):
+        feed(stage, DISK, growing(1))
+        limit(stage, Limit(DISK, 205 * GIB, "df"))
+        capacity()
+        capacity()
+        written = stage.world.ledger
+        stage.world.ledger = MemoryLedger()  # as if the second run had kept its advice and died
+        capacity()
+        assert (
+            stage.kinds(kinds=["advice.given"])
+            == ["advice.given"]
+            == [entry.kind for entry in written.entries(kinds=["advice.given"])]
+        )
+
     def test_a_clean_up_that_frees_enough_is_advised_instead(self, stage: Stage):
         feed(stage, DISK, growing(1))
         limit(stage, Limit(DISK, 250 * GIB, "df"))
@@ -369,6 +384,16 @@ class TestAlerts:
         assert capacity(alerts_only=True)["closed"] == 0
         assert len(stage.world.outlooks.alerts()) == 1
 
+    def test_a_notifier_that_is_away_costs_no_alert(self, stage: Stage):
+        feed(stage, DISK, growing(1))
+        self.cross_soon(stage)
+        stage.world.notifier.is_away = True
+        capacity(alerts_only=True)
+        assert stage.kinds(kinds=["notification.failed"]) and not stage.world.outlooks.alerts()[0].is_told
+        stage.world.notifier.is_away = False
+        capacity(alerts_only=True)
+        assert len(stage.world.notifier.messages) == 1 and stage.world.outlooks.alerts()[0].is_told
+
     def test_a_message_that_did_not_get_out_is_sent_by_the_next_run(self, stage: Stage):
         feed(stage, DISK, growing(1))
         self.cross_soon(stage)
@@ -377,6 +402,7 @@ class TestAlerts:
         stage.world.outlooks.open_alert(DISK, at=stage.world.clock.now())  # as a run leaves it that dies before telling
         assert capacity(alerts_only=True)["opened"] == 1
         assert len(stage.world.notifier.messages) == 2
+        assert stage.kinds(kinds=["alert.opened"]) == ["alert.opened"]
         assert stage.world.outlooks.alerts()[0].is_told
 
 

@@ -216,7 +216,11 @@ def _levels(frame: _Frame, *, limit: float | None, threshold: float | None, labe
 
 def _mark(frame: _Frame, mark: Mark) -> list[str]:
     at = float(seconds(np.array([mark.at]))[0])
-    if not frame.begin <= at <= frame.end:
+    if at > frame.end:
+        return [
+            _text(WIDTH - RIGHT - 4, HEIGHT - BOTTOM - 8, f"{mark.label} →", anchor="end", fill=CROSSING, halo=_HALO)
+        ]
+    if at < frame.begin:
         return []
     x = frame.x(at)
     anchor = "end" if x > WIDTH / 2 else "start"

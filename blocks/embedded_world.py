@@ -61,8 +61,11 @@ from domain.ports import (
     Sources,
     Target,
     TrafficMetrics,
+    UsageSource,
+    UsageStore,
 )
 from domain.ports_backup import BackupCopies, BackupEngine, Purpose
+from domain.ports_capacity import CapacitySettings, CleanUps, HeavyQueries, OutlookStore, Reports
 from domain.ports_cleanup import Cleaning
 from domain.ports_drill import DrillResults, Fingerprints, Scratch
 from domain.ports_load import LoadHistory
@@ -278,6 +281,49 @@ class EmbeddedWorld:
             for application in self.applications.list()
             for instance in self.target(environment.name, site.name).instances(application.name)
         }
+
+    @cached_property
+    def usage_store(self) -> UsageStore:
+        from blocks.usage_store_postgres import PostgresUsageStore
+
+        return PostgresUsageStore(self._session)
+
+    @cached_property
+    def outlooks(self) -> OutlookStore:
+        from blocks.outlook_store_postgres import PostgresOutlookStore
+
+        return PostgresOutlookStore(self._session)
+
+    @cached_property
+    def capacity(self) -> CapacitySettings:
+        from blocks.capacity_file import FILE, CapacityFile
+
+        return CapacityFile(self.installation.state / FILE)
+
+    def usage_sources(self) -> list[UsageSource]:
+        from blocks.usage_sources import open_sources
+
+        return open_sources(self.capacity.read(), self.installation, self.environments)
+
+    @cached_property
+    def clean_ups(self) -> CleanUps:
+        from blocks.no_clean_ups import NoCleanUps
+
+        return NoCleanUps()
+
+    @cached_property
+    def heavy_queries(self) -> HeavyQueries:
+        from blocks.heavy_queries_postgres import PostgresHeavyQueries
+        from blocks.usage_sources import postgres_url
+        from domain.capacity import PostgresSource
+
+        return PostgresHeavyQueries(postgres_url(PostgresSource(kind="postgres"), self.installation))
+
+    @cached_property
+    def reports(self) -> Reports:
+        from blocks.report_files import FOLDER, ReportFiles
+
+        return ReportFiles(self.installation.state / FOLDER)
 
     def forge(self, name: str) -> Forge:
         from blocks.forge_gitea import GiteaForge

@@ -20,6 +20,13 @@ from blocks.memory_backup_copies import MemoryBackupCopies
 from blocks.memory_backup_engine import MemoryBackupEngine
 from blocks.memory_balancer import MemoryBalancer, MemoryMetrics
 from blocks.memory_break_glass import MemoryBreakGlass
+from blocks.memory_capacity import (
+    MemoryCapacityFile,
+    MemoryCleanUps,
+    MemoryHeavyQueries,
+    MemoryOutlookStore,
+    MemoryReports,
+)
 from blocks.memory_cleaning import MemoryCleaning
 from blocks.memory_commit_statuses import MemoryCommitStatuses
 from blocks.memory_databases import MemoryDatabases
@@ -39,10 +46,11 @@ from blocks.memory_screen import MemoryScreen
 from blocks.memory_sources import MemorySources
 from blocks.memory_store import MemoryObjectStore
 from blocks.memory_target import MemoryTarget
+from blocks.memory_usage_store import MemoryUsageStore
 from domain.catalogue import Language
 from domain.environment import Environment, Site
 from domain.errors import ConfigError
-from domain.ports import Forge
+from domain.ports import Forge, UsageSource
 from domain.ports_backup import Purpose
 from domain.service import Probe
 from domain.traffic import Counters
@@ -156,6 +164,13 @@ class MemoryWorld:
     scratch: MemoryScratch = field(default_factory=MemoryScratch)
     drill_results: MemoryDrillResults = field(default_factory=MemoryDrillResults)
     cleaning: MemoryCleaning = field(default_factory=MemoryCleaning)
+    usage_store: MemoryUsageStore = field(default_factory=MemoryUsageStore)
+    outlooks: MemoryOutlookStore = field(default_factory=MemoryOutlookStore)
+    capacity: MemoryCapacityFile = field(default_factory=MemoryCapacityFile)
+    clean_ups: MemoryCleanUps = field(default_factory=MemoryCleanUps)
+    heavy_queries: MemoryHeavyQueries = field(default_factory=MemoryHeavyQueries)
+    reports: MemoryReports = field(default_factory=MemoryReports)
+    measuring: list[UsageSource] = field(default_factory=list[UsageSource])
 
     def __post_init__(self) -> None:
         self.fingerprints = MemoryFingerprints(self.backups.server)
@@ -164,6 +179,9 @@ class MemoryWorld:
         for number, site in enumerate(self.sites.values(), start=1):
             site.balancer.url = f"http://entry-{number}"
         self.prober = MemoryProber(self.sites)
+
+    def usage_sources(self) -> list[UsageSource]:
+        return self.measuring
 
     def keep_copies(self) -> None:
         """What is in memory is all there is."""

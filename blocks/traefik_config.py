@@ -58,6 +58,12 @@ def counted_release(application: str, service: str) -> str | None:
     return _plain_revision(found[1]) if found else None
 
 
+def application_of(service: str) -> str | None:
+    """Say whose release Traefik counts under a service's name; None where it is no release of ours."""
+    found = re.fullmatch(rf"(.+)-{_REVISION}(-down)?@file", service)
+    return found[1] if found else None
+
+
 def read_arms(application: str, services: Mapping[str, Mapping[str, Any]]) -> list[Arm]:
     """Read the arms from the services that Traefik shows, by falling share."""
     shares = cast(list[dict[str, Any]], services.get(application, {}).get("weighted", {}).get("services", []))

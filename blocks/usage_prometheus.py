@@ -173,11 +173,14 @@ class PrometheusUsage:
             "step": STEP_S,
         }
         found: list[Measured] = []
-        for series in self._ask("query_range", parameters):
-            if resource := _resource(question, series["metric"]):
-                times = np.array([float(at) for at, _ in series["values"]]).astype("datetime64[s]")
-                values = np.array([float(value) for _, value in series["values"]]) * question.factor
-                found.append(Measured(resource, times, values))
+        try:
+            for series in self._ask("query_range", parameters):
+                if resource := _resource(question, series["metric"]):
+                    times = np.array([float(at) for at, _ in series["values"]]).astype("datetime64[s]")
+                    values = np.array([float(value) for _, value in series["values"]]) * question.factor
+                    found.append(Measured(resource, times, values))
+        except (KeyError, TypeError, ValueError) as exc:
+            raise TransientError(f"{self._url} cut its answer short: {exc!r}"[:200]) from exc
         return iter(found)
 
     def _ask(self, kind: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
@@ -192,7 +195,10 @@ class PrometheusUsage:
             raise ConfigError(f"{self._url} refuses our token ({answer.status_code}). Set the right one.")
         if body.get("status") != "success":
             raise TransientError(f"{self._url} said: {str(body.get('error', body))[:200]}.")
-        return cast(list[dict[str, Any]], body["data"]["result"])
+        result = cast(dict[str, Any], body.get("data") or {}).get("result")
+        if not isinstance(result, list):
+            raise TransientError(f"{self._url} cut its answer short: it has no result.")
+        return cast(list[dict[str, Any]], result)
 
 
 def _resource(question: Question, labels: dict[str, str]) -> Resource | None:

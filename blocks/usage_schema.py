@@ -1,8 +1,9 @@
 """The tables of usage, in a schema of their own of the ledger's database: raw samples, hours, days, what was read."""
 
+from blocks.outlook_schema import OUTLOOK_TABLES
 from blocks.postgres_session import LEDGER_ROLE
 
-USAGE_TABLES = """
+_TABLES = """
 CREATE SCHEMA IF NOT EXISTS usage;
 CREATE TABLE IF NOT EXISTS usage.resource (
     id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -33,6 +34,7 @@ CREATE TABLE IF NOT EXISTS usage.reading (
     PRIMARY KEY (source, begin)
 );
 """
+USAGE_TABLES = _TABLES + OUTLOOK_TABLES
 
 USAGE_GRANTS = f"""
 GRANT USAGE ON SCHEMA usage TO {LEDGER_ROLE};

@@ -11,6 +11,7 @@ from html import escape
 
 import numpy as np
 
+from domain.amounts import binary_place, write_value
 from domain.series import Array, Times
 
 WIDTH, HEIGHT = 760, 320
@@ -20,8 +21,10 @@ POINTS_MAX = 400
 INK, MUTED, GRID, PAPER = "#1f2933", "#616e7c", "#e4e7eb", "#ffffff"
 HISTORY, AHEAD, BAND80, BAND95, LIMIT, CROSSING = "#1f4e8c", "#c25700", "#f5b97a", "#fbe0c3", "#b00020", "#6b21a8"
 
+_SHORT_UNITS = ("bytes", "ratio", "cores", "")
+"""Written at each tick; a longer one stands once, above them."""
+_HALO = f' paint-order="stroke" stroke="{PAPER}" stroke-width="4" stroke-linejoin="round"'
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
-_BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,36 +138,24 @@ def ticks(top: float, *, unit: str, count: int = 5) -> list[float]:
     return [index * step for index in range(int(top / step * (1 + 1e-9)) + 1)]
 
 
-def binary_place(value: float) -> int:
-    """Which of B, KiB, … suits a value."""
-    return min(int(math.log(value, 1024)), len(_BINARY) - 1) if value >= 1 else 0
-
-
-def write_value(value: float, unit: str) -> str:
-    """Write a value with its unit, as people read it: `1.5 GiB`, `84 %`, `0.4 cores`."""
-    if unit == "bytes":
-        place = binary_place(abs(value))
-        return f"{value / 1024.0**place:.3g} {_BINARY[place]}" if value else "0 B"
-    if unit == "ratio":
-        return f"{100 * value:.3g} %"
-    return f"{value:,.0f} {unit}" if abs(value) >= 1000 else f"{value:.3g} {unit}"
-
-
 def _axes(frame: _Frame, *, unit: str) -> Iterator[str]:
     bottom = HEIGHT - BOTTOM
     for value in ticks(frame.top, unit=unit):
         y = frame.y(value)
         yield f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" stroke="{GRID}"/>'
-        yield _text(LEFT - 6, y + 4, write_value(value, unit), anchor="end")
+        yield _text(LEFT - 6, y + 4, write_value(value, unit if unit in _SHORT_UNITS else ""), anchor="end")
+    if unit not in _SHORT_UNITS:
+        yield _text(LEFT - 6, TOP - 8, unit, anchor="end")
     for at, label in _days(frame):
         x = frame.x(at)
         yield f'<path d="M{x:.1f} {bottom}v4" stroke="{MUTED}"/>'
-        yield _text(x, bottom + 17, label, anchor="middle")
+        if x <= WIDTH - RIGHT - 20:  # one further right would be cut off
+            yield _text(x, bottom + 17, label, anchor="middle")
     yield f'<path d="M{LEFT} {bottom}H{WIDTH - RIGHT}" stroke="{MUTED}"/>'
 
 
-def _text(x: float, y: float, words: str, *, anchor: str = "start", fill: str = MUTED) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{fill}">{escape(words)}</text>'
+def _text(x: float, y: float, words: str, *, anchor: str = "start", fill: str = MUTED, halo: str = "") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{fill}"{halo}>{escape(words)}</text>'
 
 
 def _days(frame: _Frame) -> Iterator[tuple[float, str]]:
@@ -220,18 +211,29 @@ def _levels(frame: _Frame, *, limit: float | None, threshold: float | None, labe
         y = frame.y(value)
         dashed = f' stroke-dasharray="{dashes}"' if dashes else ""
         yield f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" stroke="{LIMIT}"{dashed}/>'
-        yield _text(LEFT + 6, y - 4, told, fill=LIMIT)
+        yield _text(LEFT + 6, y - 4, told, fill=LIMIT, halo=_HALO)
 
 
 def _mark(frame: _Frame, mark: Mark) -> list[str]:
     at = float(seconds(np.array([mark.at]))[0])
-    if not frame.begin <= at <= frame.end:
+    if at > frame.end:
+        return [
+            _text(WIDTH - RIGHT - 4, HEIGHT - BOTTOM - 8, f"{mark.label} →", anchor="end", fill=CROSSING, halo=_HALO)
+        ]
+    if at < frame.begin:
         return []
     x = frame.x(at)
     anchor = "end" if x > WIDTH / 2 else "start"
     return [
         f'<path d="M{x:.1f} {TOP}V{HEIGHT - BOTTOM}" stroke="{CROSSING}" stroke-width="1.5" stroke-dasharray="6 3"/>',
-        _text(x + (-5 if anchor == "end" else 5), HEIGHT - BOTTOM - 8, mark.label, anchor=anchor, fill=CROSSING),
+        _text(
+            x + (-5 if anchor == "end" else 5),
+            HEIGHT - BOTTOM - 8,
+            mark.label,
+            anchor=anchor,
+            fill=CROSSING,
+            halo=_HALO,
+        ),
     ]
 
 

@@ -33,6 +33,8 @@ ODDS_SHIFT, ODDS_SLOPE = 0.6, 0.7
 """Bootstrapped futures know no regime that the past lacked; logits are drawn in and lifted by what came true."""
 EARLIER = 0.87
 """Stores speed up more often than they slow down: passages came this much earlier than bootstrapped."""
+RATIO_DAYS, RATIO_DAYS_MIN, RATIO_RISE_MIN, RATIO_FIT_MAX = 180, 60, 2.0, 0.1
+"""A curve that doubles, and that a ratio describes ten times better than a line, is taken to grow by ratio."""
 LIMIT_FAR = 1e4
 NEVER = 10**6
 EPOCH = np.datetime64("1970-01-01", "D")
@@ -159,6 +161,17 @@ def draw_days(increments: int, days: int) -> NDArray[np.int64]:
     return (first[:, :, None] + np.arange(block)).reshape(PATHS, -1)[:, :days]
 
 
+def grows_by_ratio(past: Array) -> bool:
+    """Whether a series clearly grows by a share of itself: then its next steps are larger than all it ever took."""
+    recent = past[-RATIO_DAYS:]
+    if len(recent) < RATIO_DAYS_MIN or recent.min() <= 0 or recent[-1] < RATIO_RISE_MIN * recent[0]:
+        return False
+    days = np.arange(len(recent), dtype=float)
+    line = np.polyval(np.polyfit(days, recent, 1), days)
+    curve = np.exp(np.polyval(np.polyfit(days, np.log(recent), 1), days))
+    return float(((recent - curve) ** 2).sum()) < RATIO_FIT_MAX * float(((recent - line) ** 2).sum())
+
+
 def first_passages(
     past: Array, *, limit: float, days: int, planned: Sequence[Planned] = (), first: np.datetime64 = EPOCH
 ) -> NDArray[np.int64]:
@@ -167,11 +180,13 @@ def first_passages(
     Args:
         planned: what is known to come, counted from the day `first`, the first future one.
     """
-    increments = np.diff(past)
-    drawn = increments[draw_days(len(increments), days)]
-    if planned:
-        drawn = drawn * load_factors(planned, start=first, steps=days) + amounts(planned, start=first, steps=days)
-    paths = past[-1] + drawn.cumsum(axis=1)
+    days_drawn = draw_days(len(past) - 1, days)
+    factors = load_factors(planned, start=first, steps=days)
+    if grows_by_ratio(past):
+        paths = past[-1] * (1 + (past[1:] / past[:-1] - 1)[days_drawn] * factors).cumprod(axis=1)
+    else:
+        paths = past[-1] + (np.diff(past)[days_drawn] * factors).cumsum(axis=1)
+    paths = paths + amounts(planned, start=first, steps=days).cumsum()
     before = np.broadcast_to(past[-(MEAN_DAYS - 1) :], (len(paths), min(MEAN_DAYS - 1, len(past))))
     sums = np.concatenate([np.zeros((len(paths), 1)), before, paths], axis=1).cumsum(axis=1)
     hits = sums[:, MEAN_DAYS:] - sums[:, :-MEAN_DAYS] >= MEAN_DAYS * limit
@@ -181,13 +196,18 @@ def first_passages(
 def exceed(forecast: Forecast, *, limit: float) -> Crossing:
     """Judge the probability that what comes and goes exceeds the limit at the worst step of its forecast."""
     days = round(len(forecast.mean) * forecast.series.step_s / DAY_S)
-    probability = float(chance_above(forecast, limit).max(initial=0.0))
+    probability = chance_of(float(scores_above(forecast, limit).min(initial=np.inf)))
     values = {"limit": limit, "unit": forecast.series.unit, "days": days, "percent": round(100 * probability)}
     return dateless(limit, days, probability, Remark("forecast.may_exceed", values))
 
 
-def chance_above(forecast: Forecast, limit: float) -> Array:
-    """Chance that each step lies above a value, read from the mean and the bounds as if normal between them."""
+def chance_of(score: float) -> float:
+    """Chance that what is normal lies above so many standard deviations."""
+    return 0.5 * math.erfc(score / math.sqrt(2))
+
+
+def scores_above(forecast: Forecast, limit: float) -> Array:
+    """Standard deviations by which a value lies above each step, as if normal between the mean and the bounds."""
     knots = [
         (forecast.lo95, -NORMAL_975),
         (forecast.lo80, -NORMAL_90),
@@ -202,5 +222,4 @@ def chance_above(forecast: Forecast, limit: float) -> Array:
         score = np.where(inside, low_score + (high_score - low_score) * (limit - low) / width, score)
     tail = forecast.hi95 - forecast.mean
     beyond = np.divide(limit - forecast.mean, tail, out=np.full(tail.shape, np.inf), where=tail > 0) * NORMAL_975
-    score = np.where(limit > forecast.hi95, beyond, score)
-    return np.array([0.5 * math.erfc(value / math.sqrt(2)) for value in score])
+    return np.where(limit > forecast.hi95, beyond, score)

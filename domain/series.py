@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from domain.amounts import write_value
 from domain.catalogue import Language, say
 
 Array = NDArray[np.float64]
@@ -30,6 +31,14 @@ class Kind(StrEnum):
     """Only rises at its source and starts again from nought with the process: a fall is a reset, not a clean-up."""
 
 
+_AMOUNTS = frozenset({"amount", "frees", "largest", "limit", "mae", "size", "used", "value", "wanted"})
+
+
+def _write(name: str, value: float, unit: str) -> str:
+    written = write_value(value, unit)
+    return f"+{written}" if name == "amount" and value > 0 else written
+
+
 @dataclass(frozen=True, slots=True)
 class Remark:
     """One thing to tell about a series: a key of the catalogue and its values."""
@@ -38,8 +47,13 @@ class Remark:
     values: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def text(self, language: Language = "en") -> str:
-        """Say it in words."""
-        return say(self.key, language=language, **self.values)
+        """Say it in words; amounts with the unit that stands among the values."""
+        unit = str(self.values.get("unit", ""))
+        told = {
+            name: _write(name, value, unit) if name in _AMOUNTS and isinstance(value, int | float) else value
+            for name, value in self.values.items()
+        }
+        return say(self.key, language=language, **told)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ class Metric(StrEnum):
     DATABASE = "database"
     TABLE = "table"
     BUCKET = "bucket"
+    OBJECTS = "objects"
     VECTORS = "vectors"
     CONNECTIONS = "connections"
     QUEUE = "queue"
@@ -41,6 +42,7 @@ UNITS: dict[Metric, str] = {
     Metric.DATABASE: "bytes",
     Metric.TABLE: "bytes",
     Metric.BUCKET: "bytes",
+    Metric.OBJECTS: "objects",
     Metric.VECTORS: "bytes",
     Metric.CONNECTIONS: "connections",
     Metric.QUEUE: "items",
@@ -48,7 +50,7 @@ UNITS: dict[Metric, str] = {
 }
 """One unit for each metric, whatever the source counts in: sources convert, nobody else."""
 
-PILING = frozenset({Metric.DISK, Metric.DATABASE, Metric.TABLE, Metric.BUCKET, Metric.VECTORS})
+PILING = frozenset({Metric.DISK, Metric.DATABASE, Metric.TABLE, Metric.BUCKET, Metric.OBJECTS, Metric.VECTORS})
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -139,7 +141,12 @@ class Gap:
 
 
 def plan_intervals(
-    newest: datetime | None, *, now: datetime, reach_back: timedelta, longest: timedelta
+    newest: datetime | None,
+    *,
+    now: datetime,
+    reach_back: timedelta,
+    longest: timedelta,
+    freshest: timedelta = timedelta(minutes=10),
 ) -> tuple[Interval, ...]:
     """Plan what to ask a source for: from where it was last read to the last whole minute, in pieces.
 
@@ -147,15 +154,27 @@ def plan_intervals(
         newest: the end of what was read before; None for a source that is new.
         reach_back: how far back at most: what is older than that is a gap for good.
         longest: of one piece, so that a long absence is no huge answer.
+        freshest: of the last piece after an absence: what sees the present only must not stand for more.
     """
     end = now.astimezone(UTC).replace(second=0, microsecond=0)
+    if newest is not None and newest > end:
+        newest = end - freshest  # the clock jumped back: see `doubt_clock`
     begin = max(newest or end - reach_back, end - reach_back)
     pieces: list[Interval] = []
     while begin < end:
         until = min(begin + longest, end)
+        if until == end and end - begin > 1.5 * freshest:
+            until = end - freshest
         pieces.append(Interval(begin, until))
         begin = until
     return tuple(pieces)
+
+
+def doubt_clock(source: str, newest: datetime | None, *, now: datetime) -> Remark | None:
+    """Tell a source that was read up to a moment still to come: a clock has jumped."""
+    if newest is None or newest <= now:
+        return None
+    return Remark("usage.clock", {"source": source, "newest": f"{newest:%Y-%m-%d %H:%M}"})
 
 
 def rates(times: Times, counts: Array) -> tuple[Times, Array, int]:

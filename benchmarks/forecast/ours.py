@@ -1,14 +1,16 @@
 """Forecasts tasks with ours."""
 
+import csv
 import sys
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.forecast.answers import Answer, Dates
-from benchmarks.forecast.tasks import SEARCH_DAYS, Task
-from domain.crossing import Crossing, find_crossing
+from benchmarks.forecast.tasks import MEAN_DAYS, SEARCH_DAYS, Task
+from domain.crossing import Crossing, chance_of, find_crossing, scores_above
 from domain.forecast import Forecast, forecast_all
 
 DAY_S = 86400
@@ -38,8 +40,27 @@ def cross(task: Task, forecast: Forecast) -> Dates:
     if not forecast.piles_up:
         horizon = SEARCH_DAYS * DAY_S // task.step_s
         longer = forecast_all([task.series()], first=task.first, horizon=horizon)[0]
-        forecast = longer if isinstance(longer, Forecast) else forecast
+        if isinstance(longer, Forecast):
+            return cross_by_level(longer, task.limit)
     return dates_of(find_crossing(forecast, limit=task.limit, days=SEARCH_DAYS), forecast.start)
+
+
+def cross_by_level(forecast: Forecast, limit: float) -> Dates:
+    """Find when the weekly mean of what comes and goes is at the limit: the task's question, not `capacity`'s.
+
+    There, one bad hour counts, and no date is given; here the mean of seven days does, which moves slowly.
+    """
+    per_day = DAY_S // forecast.series.step_s
+    width = MEAN_DAYS * per_day
+    rows = np.stack([forecast.mean, forecast.lo80, forecast.hi80, forecast.lo95, forecast.hi95])
+    past = np.broadcast_to(forecast.history[-(width - 1) :], (len(rows), min(width - 1, len(forecast.history))))
+    sums = np.concatenate([np.zeros((len(rows), 1)), past, rows], axis=1).cumsum(axis=1)
+    means = (sums[:, width:] - sums[:, :-width]) / width
+    steps = [int(row.argmax()) // per_day + 1 if row.any() else None for row in means >= limit]
+    median, late80, early80, late95, early95 = steps
+    level = replace(forecast, **dict(zip(("mean", "lo80", "hi80", "lo95", "hi95"), means, strict=True)))
+    probability = chance_of(float(scores_above(level, limit).min(initial=np.inf)))
+    return Dates(probability, median, early80, late80, early95, late95)
 
 
 def dates_of(crossing: Crossing, start: np.datetime64) -> Dates:
@@ -58,6 +79,10 @@ def write_predictions(tasks: list[Task], out: Path) -> None:
     answers, refused = forecast_tasks(tasks)
     for task_id, reason in refused.items():
         print(f"task {task_id}: {reason}", file=sys.stderr)
+    if refused:  # no data is no forecast, and a reason
+        rows = [["task_id", "reason"], *([task_id, reason] for task_id, reason in refused.items())]
+        with out.with_suffix(".refused.csv").open("w", newline="") as file:
+            csv.writer(file).writerows(rows)
     known = [task for task in tasks if task.task_id in answers]
     steps = [answers[task.task_id].lines.shape[1] for task in known]
     ids = np.repeat([task.task_id for task in known], steps) if known else np.array([], dtype=str)

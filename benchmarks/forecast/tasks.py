@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from domain.series import Array, Kind, Series
 
-STEPS_S = {"h": 3600, "D": 86400}
+STEPS_S = {"h": 3600, "H": 3600, "D": 86400, "d": 86400}
 SEARCH_DAYS = 180
 MEAN_DAYS = 7
 
@@ -96,11 +96,14 @@ def make_task(row: dict[str, str], series: dict[tuple[str, str], tuple[NDArray[n
     if not found:
         raise SystemExit(f"Task {row['task_id']}: no series '{row['unique_id']}' in {row['file']}. Check --data.")
     times, values = found[0]
-    first = np.datetime64(row["cutoff_first_forecast_ts"]).astype("datetime64[s]")
-    begin = int(np.searchsorted(times, np.datetime64(row["train_start"]).astype("datetime64[s]")))
+    first, start = (read_moment(row[name]) for name in ("cutoff_first_forecast_ts", "train_start"))
+    begin = int(np.searchsorted(times, start))
     cut = int(np.searchsorted(times, first))
+    if row["freq"] not in STEPS_S:
+        raise SystemExit(f"Task {row['task_id']}: freq '{row['freq']}' is neither h nor D.")
     step_s, horizon = STEPS_S[row["freq"]], int(row["horizon"])
-    limit = float(row["limit"]) if row.get("limit") else None
+    limit = float(row.get("limit") or "nan")
+    limit = None if np.isnan(limit) else limit
     per_day = STEPS_S["D"] // step_s
     ahead = values[cut : cut + SEARCH_DAYS * per_day]
     return Task(
@@ -116,6 +119,11 @@ def make_task(row: dict[str, str], series: dict[tuple[str, str], tuple[NDArray[n
         None if limit is None else find_day(values[begin:cut], ahead, limit, per_day),
         len(ahead) // per_day,
     )
+
+
+def read_moment(text: str) -> np.datetime64:
+    """Read a moment as it is written, without or with a Z."""
+    return np.datetime64(text.strip().removesuffix("Z").removesuffix("+00:00")).astype("datetime64[s]")
 
 
 def find_day(past: Array, ahead: Array, limit: float, per_day: int) -> int | None:

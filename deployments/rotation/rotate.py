@@ -142,7 +142,7 @@ def _nothing(case: Case) -> None:
 NOT_ROTATED = ("s3_encryption_key", IDENTITY_SECRET)
 """What opens backups that exist: replaced, they could not be read any more."""
 
-_S3_ROLES = ("s3", "s3_admin", "s3_anchor", "s3_backup", "s3_backup_expire", "s3_backup_read", "s3_archive")
+_S3_ROLES = ("s3", "s3_admin", "s3_anchor", "s3_backup", "s3_backup_expire", "s3_backup_read", "s3_archive", "s3_usage")
 _S3_NAMES = tuple(f"{role}_{kind}_key" for role in _S3_ROLES for kind in ("access", "secret"))
 
 _ONE_BY_ONE: dict[str, Rotation] = {

@@ -49,6 +49,8 @@ RECIPES: dict[str, Callable[[], str]] = {
     "s3_encryption_key": lambda: secrets.token_hex(32),
     IDENTITY_SECRET: make_identity,
     KEY_SECRET: make_key,
+    "s3_usage_access_key": lambda: secrets.token_hex(10),
+    "s3_usage_secret_key": _password,
 }
 
 _GENERAL = ("prefect_auth", "postgres_general", "s3_access_key", "s3_secret_key")

@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
+from blocks.capacity_file import FILE as CAPACITY_FILE
 from blocks.identity import ensure_users, find_python, give, is_root, missing_users
 from blocks.installation import Installation, Users, read_installation, write_private
 from blocks.postgres_server import runnable_binaries
@@ -16,6 +17,7 @@ from domain.environment import Environment
 from domain.errors import ConfigError
 
 _MADE_USERS = "users-made.json"
+SHIPPED_CAPACITY = Path(__file__).parent.parent / "capacity.yaml"
 SHIPPED_ENVIRONMENTS = Path(__file__).parent.parent / "environments"
 
 # Offsets from SLIPWAY_PORT_BASE. Entries and metrics of sites count up from theirs.
@@ -84,6 +86,12 @@ def ship_environments(state: Path) -> list[str]:
         for place in (copy, last):
             shutil.copyfile(source, place)
     return edited
+
+
+def ship_capacity(state: Path) -> None:
+    """Put the settings about capacity into the state where there are none. Effect: a file that is the team's then."""
+    if not (state / CAPACITY_FILE).exists():
+        write_private(state / CAPACITY_FILE, SHIPPED_CAPACITY.read_text(), mode=0o644)
 
 
 def site_names(environments: Sequence[Environment]) -> list[str]:

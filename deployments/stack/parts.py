@@ -371,6 +371,7 @@ def _write_s3_identities(kit: Kit) -> Path:
         identity(backup_bucket.READER, "s3_backup_read", *_in_backups("Read", "List")),
         identity("slipway-anchors", "s3_anchor", *(f"{action}:{anchors_s3.BUCKET}" for action in ("Write", "List"))),
         identity("slipway-archives", "s3_archive", *(f"{do}:{archives_s3.BUCKET}" for do in ("Read", "Write", "List"))),
+        identity("slipway-usage", "s3_usage", "List"),
     )
     write_identities(path, identities, user=_net(kit))
     return path

@@ -34,6 +34,7 @@ from deployments.stack.layout import (
     make_installation,
     plan_installation,
     read_environments,
+    ship_capacity,
     ship_environments,
     site_names,
 )
@@ -109,6 +110,7 @@ def _prepare(settings: Settings, notes: list[str]) -> Kit:
     settings.save()
     credentials = ensure_credentials(settings.state)
     edited = ship_environments(settings.state)
+    ship_capacity(settings.state)
     installation = make_installation(settings)
     notes += [f"environments/{name} is the team's own and stays" for name in edited]
     code = copy_code(settings.state / "code")

@@ -20,9 +20,9 @@ TEXTS: dict[str, tuple[str, str]] = {
         "请在来源处修正单位，或另建一个序列。",
     ),
     "forecast.refused_ratio": (
-        "No forecast: the unit is a ratio, but values reach {largest:.4g}. Set the unit to percent, or divide at the "
+        "No forecast: the unit is a ratio, but values reach {largest}. Set the unit to percent, or divide at the "
         "source.",
-        "无预测：单位为比率，但数值达到 {largest:.4g}。请把单位改为百分比，或在来源处换算。",
+        "无预测：单位为比率，但数值达到 {largest}。请把单位改为百分比，或在来源处换算。",
     ),
     "forecast.refused_lengths": (
         "No forecast: {times} times came with {values} values. Read the series again.",
@@ -62,41 +62,40 @@ TEXTS: dict[str, tuple[str, str]] = {
         "自 {date} 起出现未经确认的水平突变：最新数值超出以往所有范围，疑似中断。预测以此前的数据为准。",
     ),
     "forecast.shifted": (
-        "The level shifted on {date} by {amount:+.4g} {unit} and stayed there.",
-        "{date} 水平变化 {amount:+.4g} {unit}，此后保持不变。",
+        "The level shifted on {date} by {amount} and stayed there.",
+        "{date} 水平变化 {amount}，此后保持不变。",
     ),
     "forecast.outliers": ("{count} outliers were left out.", "已忽略 {count} 个异常值。"),
     "forecast.back_test": (
-        "In {origins} back-tests it was off by {mae:.4g} {unit} on average, {relative:.0%} of the seasonal naive "
+        "In {origins} back-tests it was off by {mae} on average, {relative:.0%} of the seasonal naive "
         "forecast's error.",
-        "在 {origins} 次回测中平均误差为 {mae:.4g} {unit}，为季节性朴素预测误差的 {relative:.0%}。",
+        "在 {origins} 次回测中平均误差为 {mae}，为季节性朴素预测误差的 {relative:.0%}。",
     ),
     "forecast.back_test_none": (
         "Too short for a back-test: how good this forecast is can't be told.",
         "数据太短，无法回测：预测的可靠程度未知。",
     ),
     "forecast.crosses": (
-        "Reaches {limit:.4g} {unit} on {date} (80 %: {lo80} to {hi80}), with a probability of {percent} % within "
-        "{days} days.",
-        "预计 {date} 达到 {limit:.4g} {unit}（80% 区间：{lo80} 至 {hi80}），{days} 天内的概率为 {percent}%。",
+        "Reaches {limit} on {date} (80 %: {lo80} to {hi80}), with a probability of {percent} % within {days} days.",
+        "预计 {date} 达到 {limit}（80% 区间：{lo80} 至 {hi80}），{days} 天内的概率为 {percent}%。",
     ),
     "forecast.never": ("not within {days} days", "{days} 天内不会"),
     "forecast.stays_below": (
-        "Is not expected to reach {limit:.4g} {unit} within {days} days (probability {percent} %).",
-        "预计 {days} 天内不会达到 {limit:.4g} {unit}（概率 {percent}%）。",
+        "Is not expected to reach {limit} within {days} days (probability {percent} %).",
+        "预计 {days} 天内不会达到 {limit}（概率 {percent}%）。",
     ),
     "forecast.may_exceed": (
-        "Comes and goes with the load, so no date: the probability of exceeding {limit:.4g} {unit} within {days} days "
+        "Comes and goes with the load, so no date: the probability of exceeding {limit} within {days} days "
         "is {percent} %.",
-        "随负载起伏，无法给出日期：{days} 天内超过 {limit:.4g} {unit} 的概率为 {percent}%。",
+        "随负载起伏，无法给出日期：{days} 天内超过 {limit} 的概率为 {percent}%。",
     ),
     "forecast.exceeded": (
-        "Already above its limit: {value:.4g} of {limit:.4g} {unit}.",
-        "已超过上限：{value:.4g}／{limit:.4g} {unit}。",
+        "Already there: {value} is used, and the threshold is {limit}.",
+        "已达到阈值：当前 {value}，阈值 {limit}。",
     ),
     "forecast.limit_unusable": (
-        "No crossing: a limit of {limit:.4g} {unit} can't be. Correct it where limits are set.",
-        "无法计算到达日期：上限 {limit:.4g} {unit} 不成立。请在上限设置处更正。",
+        "No crossing: a limit of {limit} can't be. Correct it where limits are set.",
+        "无法计算到达日期：上限 {limit} 不成立。请在上限设置处更正。",
     ),
     "forecast.limit_far": (
         "The limit is {factor:.3g} times what is used: compare their units.",

@@ -17,13 +17,22 @@ TEXTS: dict[str, tuple[str, str]] = {
         "{resource}: the counter started again {count} times; counting went on from there.",
         "{resource}：计数器重新开始 {count} 次；已从该处继续计数。",
     ),
+    "usage.clock": (
+        "{source} was read up to {newest} UTC already, which is still to come: a clock jumped. Set the clock; what "
+        "was read of that time will be replaced.",
+        "{source} 已读取到 {newest} UTC，而该时间尚未到来：时钟发生跳变。请校正时钟；届时的数据将被替换。",
+    ),
+    "usage.present_only": (
+        "{source} sees the present only, and nobody asked it then.",
+        "{source} 只能看到当前状态，当时未被读取。",
+    ),
     "usage.no_limit": (
-        "{resource} has no limit that is known. Set one: slipway capacity limit '{resource}' VALUE.",
-        "{resource} 没有已知的上限。请设置：slipway capacity limit '{resource}' 数值。",
+        "{resource} has no limit that is known. Set one under `limits` in capacity.yaml.",
+        "{resource} 没有已知的上限。请在 capacity.yaml 的 `limits` 中设置。",
     ),
     "usage.above_limit": (
-        "{resource} uses {used:.4g} {unit} of {limit:.4g} ({source}). It is full, or the limit is in another unit.",
-        "{resource} 已用 {used:.4g} {unit}，上限 {limit:.4g}（{source}）。已满，或上限的单位不一致。",
+        "{resource} uses {used} of {limit} ({source}). It is full, or the limit is in another unit.",
+        "{resource} 已用 {used}，上限 {limit}（{source}）。已满，或上限的单位不一致。",
     ),
     "usage.source_failed": (
         "{source} gave nothing: {reason} Its series have a gap; the others are complete.",

@@ -5,6 +5,7 @@ from collections.abc import Generator
 import psycopg
 import pytest
 from fixtures_backup import archiving_server, barman_bench, debian_server, pgbackrest_bench  # noqa: F401 - fixtures of the backup engines' suite
+from fixtures_recorded import recorded  # noqa: F401 - fixture of the suite of usage sources
 from fixtures_rows import rows_stage  # noqa: F401 - fixture of the suites of clean-up
 from fixtures_s3 import s3  # noqa: F401 - fixture of the suites of store and anchors
 from fixtures_target import target_session, target_site  # noqa: F401 - fixtures of the target's suite

@@ -79,6 +79,7 @@ ALLOWED = {
     "s3_backup": ("Read:backups", "Write:backups", "List:backups"),
     "s3_backup_expire": ("Read:backups", "Write:backups", "List:backups"),
     "s3_backup_read": ("Read:backups", "List:backups"),
+    "s3_usage": ("List",),
 }
 NAMES = {"s3_backup": WRITER, "s3_backup_expire": EXPIRER, "s3_backup_read": READER}
 

@@ -1,5 +1,7 @@
-"""What sources of usage promise, on the real parts: this machine, a PostgreSQL, a Prometheus with a node exporter."""
+"""What sources of usage promise, on the real parts: this machine, a PostgreSQL, a Prometheus with a node exporter, an
+S3, a Traefik; on recorded answers of a Kubernetes and a RabbitMQ; and in memory."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -13,14 +15,30 @@ import numpy as np
 import psutil
 import psycopg
 import pytest
+from fixtures_recorded import Recorded
+from fixtures_s3 import s3_account, s3_admin
+from fixtures_traefik import TraefikSite
 from free_ports import free_ports
 
+from blocks.bucket import Account
+from blocks.heavy_queries_postgres import PostgresHeavyQueries
+from blocks.installation import Installation, Users
+from blocks.memory_usage_source import MemoryUsageSource
+from blocks.postgres_server import PostgresServer, wait_ready
+from blocks.traefik_api import TraefikApi
+from blocks.usage_kubernetes import Access, KubernetesUsage, read_context, read_quantity
 from blocks.usage_machine import MachineUsage
 from blocks.usage_postgres import PostgresUsage
 from blocks.usage_prometheus import PrometheusUsage
+from blocks.usage_rabbitmq import RabbitUsage
+from blocks.usage_s3 import S3Usage
+from blocks.usage_traefik import TraefikUsage
+from domain.canonical import sha256_hex
 from domain.errors import ConfigError, TransientError
+from domain.limits import Limit
 from domain.ports import UsageSource
-from domain.usage import Interval, Metric, Resource, believable
+from domain.service import Arm
+from domain.usage import Interval, Metric, Reading, Resource, believable
 
 NEEDED = ("prometheus", "prometheus-node-exporter")
 
@@ -101,14 +119,49 @@ def database(postgres: str) -> Generator[str]:
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-@pytest.fixture(params=["machine", "postgres", "prometheus"])
-def source(request: pytest.FixtureRequest) -> UsageSource:
-    if request.param == "machine":
-        return MachineUsage("here")
-    if request.param == "postgres":
-        url = request.getfixturevalue("postgres")
-        return PostgresUsage("main", lambda name: psycopg.conninfo.make_conninfo(url, dbname=name))
-    return PrometheusUsage(request.getfixturevalue("prometheus"))
+@pytest.fixture(params=["memory", "machine", "postgres", "prometheus", "s3", "traefik", "kubernetes", "rabbitmq"])
+def source(request: pytest.FixtureRequest, tmp_path: Path) -> UsageSource:
+    match request.param:
+        case "memory":
+            disk = Resource(Metric.DISK, "db1", "/")
+            limits = [Limit(disk, 9.0, "df")]
+            return MemoryUsageSource(courses={disk: lambda _: 5.0}, known_limits=limits, now=lambda: datetime.now(UTC))
+        case "machine":
+            return MachineUsage("here")
+        case "postgres":
+            url = request.getfixturevalue("postgres")
+            return PostgresUsage("main", lambda name: psycopg.conninfo.make_conninfo(url, dbname=name))
+        case "s3":
+            return s3_usage(request.getfixturevalue("s3"))
+        case "traefik":
+            return seen_traefik(request.getfixturevalue("traefik_site"), tmp_path / "looks.json")
+        case "kubernetes":
+            return KubernetesUsage("main", Access(request.getfixturevalue("recorded").url, "a-token"))
+        case "rabbitmq":
+            return RabbitUsage("main", request.getfixturevalue("recorded").url, user="guest", password="a-token")
+        case _:
+            return PrometheusUsage(request.getfixturevalue("prometheus"))
+
+
+def s3_usage(installation: Installation) -> S3Usage:
+    client = s3_admin(installation).client()
+    for key in ("a/1", "a/2", "b/1", "top"):
+        client.put_object(Bucket="releases", Key=f"usage-{key}", Body=b"x" * 1000)
+    return S3Usage("main", s3_account(installation, "s3_usage"))
+
+
+def seen_traefik(site: TraefikSite, looks: Path) -> TraefikUsage:
+    """Traefik after thirty requests, looked at once a minute ago."""
+    release = sha256_hex("usage")
+    site.balancer.route("busy", [Arm(release, 100, (site.upstream("one").url,))])
+    usage = TraefikUsage("test", [TraefikApi.of(site.installation, "test-main")], looks)
+    site.ask("busy", times=1)
+    usage.read(last_minute())
+    kept = json.loads(looks.read_text())
+    kept[0]["at"] -= 60
+    looks.write_text(json.dumps(kept))
+    site.ask("busy", times=30)
+    return usage
 
 
 def test_it_gives_believable_samples_of_the_interval_in_the_units_of_the_metrics(source: UsageSource):
@@ -126,7 +179,8 @@ def test_it_gives_believable_samples_of_the_interval_in_the_units_of_the_metrics
 
 def test_limits_are_above_what_is_used_and_say_where_they_are_from(source: UsageSource):
     limits = source.limits()
-    assert limits and all(limit.source for limit in limits)
+    knows_none = source.name.startswith(("s3:", "traefik:", "rabbitmq:"))  # a team sets them in capacity.yaml
+    assert bool(limits) != knows_none and all(limit.source for limit in limits)
     interval = last_minute()
     used = {one.resource: float(one.values.max()) for one in source.read(interval).measured if len(one.values)}
     for limit in limits:
@@ -188,3 +242,158 @@ def test_samples_never_come_from_the_future_or_twice(prometheus: str):
         assert (np.diff(one.times.astype(np.int64)) > 0).all() and one.times.max() < np.datetime64(
             end.replace(tzinfo=None)
         )
+
+
+class TestS3:
+    def test_buckets_and_prefixes_have_bytes_and_objects(self, s3: Installation):
+        found = {one.resource: float(one.values[0]) for one in s3_usage(s3).read(last_minute()).measured}
+        assert found[Resource(Metric.BUCKET, "main", "releases/usage-a")] == 2000
+        assert found[Resource(Metric.OBJECTS, "main", "releases/usage-a")] == 2
+        assert found[Resource(Metric.BUCKET, "main", "releases")] >= 4000
+        assert Resource(Metric.BUCKET, "main", "anchors") in found  # under lock, and kept apart
+
+    def test_old_versions_are_counted_as_they_take_room(self, s3: Installation):
+        client = s3_admin(s3).client()
+        client.create_bucket(Bucket="versioned")
+        client.put_bucket_versioning(Bucket="versioned", VersioningConfiguration={"Status": "Enabled"})
+        for body in (b"x" * 700, b"y" * 300):
+            client.put_object(Bucket="versioned", Key="one", Body=body)
+        found = {one.resource: float(one.values[0]) for one in s3_usage(s3).read(last_minute()).measured}
+        assert found[Resource(Metric.BUCKET, "main", "versioned")] == 1000
+
+    def test_a_bucket_too_large_to_be_listed_is_left_out_and_told(self, s3: Installation):
+        client = s3_admin(s3).client()
+        client.create_bucket(Bucket="large")
+        for number in range(1001):
+            client.put_object(Bucket="large", Key=f"{number}", Body=b"")
+        reading = S3Usage("main", s3_account(s3, "s3_usage"), pages_max=1).read(last_minute())
+        names = {one.resource.name for one in reading.measured}
+        assert "large" not in names and "releases" in names
+        assert "large has over 1000 objects" in reading.problems[0].text()
+
+    def test_wrong_keys_and_a_server_that_is_away_say_so(self, s3: Installation):
+        url = f"http://127.0.0.1:{s3.ports['s3']}"
+        with pytest.raises(ConfigError, match="refuses our keys"):
+            S3Usage("main", Account(url, "nobody", "very-secret")).read(last_minute())
+        with pytest.raises(TransientError, match="does not answer"):
+            S3Usage("main", Account(f"http://127.0.0.1:{free_ports(1)[0]}", "a", "very-secret")).read(last_minute())
+
+
+class TestTraefik:
+    def test_the_rate_is_that_of_the_requests_between_two_looks(self, traefik_site: TraefikSite, tmp_path: Path):
+        usage = seen_traefik(traefik_site, tmp_path / "looks.json")
+        first = usage.read(last_minute())
+        again = usage.read(last_minute())  # a run that was killed asks again for the same interval
+        for reading in (first, again):
+            rates = {one.resource: float(one.values[0]) for one in reading.measured}
+            assert rates[Resource(Metric.REQUESTS, "test", "busy")] == pytest.approx(30 / 60, rel=0.25)
+
+    def test_the_first_look_knows_no_rate(self, traefik_site: TraefikSite, tmp_path: Path):
+        usage = TraefikUsage("test", [TraefikApi.of(traefik_site.installation, "test-main")], tmp_path / "looks.json")
+        assert usage.read(last_minute()) == Reading()
+
+    def test_counters_that_start_again_are_told_and_never_negative(self, traefik_site: TraefikSite, tmp_path: Path):
+        usage = seen_traefik(traefik_site, tmp_path / "looks.json")
+        kept = json.loads((tmp_path / "looks.json").read_text())
+        kept[0]["counts"] = {key: 1e6 for key in kept[0]["counts"]}
+        (tmp_path / "looks.json").write_text(json.dumps(kept))
+        reading = usage.read(last_minute())
+        assert all((one.values >= 0).all() for one in reading.measured)
+        assert any("started again" in problem.text() for problem in reading.problems)
+
+    def test_a_site_that_is_away_is_no_half_of_the_load(self, traefik_site: TraefikSite, tmp_path: Path):
+        sites = [TraefikApi.of(traefik_site.installation, "test-main"), TraefikApi(free_ports(1)[0], "test-gone")]
+        with pytest.raises(TransientError, match="test-gone does not answer"):
+            TraefikUsage("test", sites, tmp_path / "looks.json").read(last_minute())
+
+
+class TestKubernetes:
+    def test_nodes_and_workloads_in_our_units(self, recorded: Recorded):
+        usage = KubernetesUsage("main", Access(recorded.url, "a-token"))
+        found = {one.resource: float(one.values[0]) for one in usage.read(last_minute()).measured}
+        assert found[Resource(Metric.CPU, "node-1")] == pytest.approx(0.25)
+        assert found[Resource(Metric.MEMORY, "node-1")] == 2 * 1024**3
+        assert found[Resource(Metric.CPU, "shop", "web")] == pytest.approx(0.3)  # two pods
+        assert found[Resource(Metric.GPU, "node-1", "allocated")] == 0.5
+        limits = {limit.resource: limit.value for limit in usage.limits()}
+        assert limits[Resource(Metric.CPU, "node-1")] == pytest.approx(3.92)
+        assert limits[Resource(Metric.MEMORY, "shop", "web")] == 2 * 512 * 1024**2
+        assert Resource(Metric.CPU, "shop", "web") not in limits  # one of its pods has none
+
+    def test_what_is_not_answered_is_told_and_the_rest_is_kept(self, recorded: Recorded):
+        recorded.broken = "/apis/metrics.k8s.io/v1beta1/pods"
+        reading = KubernetesUsage("main", Access(recorded.url, "a-token")).read(last_minute())
+        assert {one.resource.owner for one in reading.measured} == {"node-1"}
+        assert "answered 2 of 3" in reading.problems[0].text()
+
+    def test_an_answer_without_what_it_should_have_is_told(self, recorded: Recorded):
+        recorded.shapeless = "/apis/metrics.k8s.io/v1beta1/nodes"
+        reading = KubernetesUsage("main", Access(recorded.url, "a-token")).read(last_minute())
+        assert reading.measured and "lacks what it should have" in reading.problems[0].text()
+
+    def test_a_refused_token_is_a_setting(self, recorded: Recorded):
+        with pytest.raises(ConfigError, match="refuses our token") as told:
+            KubernetesUsage("main", Access(recorded.url, "very-secret")).read(last_minute())
+        assert "very-secret" not in str(told.value)
+
+    def test_a_kubeconfig_needs_the_client_and_says_so(self):
+        with pytest.raises(ConfigError, match="kubeconfig"):
+            read_context("no-such-context")
+
+    @pytest.mark.parametrize(
+        ("text", "value"), [("250m", 0.25), ("3", 3.0), ("2Gi", 2 * 1024.0**3), ("1500000n", 0.0015), ("129e6", 129e6)]
+    )
+    def test_quantities(self, text: str, value: float):
+        assert read_quantity(text) == pytest.approx(value)
+
+
+class TestRabbit:
+    def test_queues_have_lengths(self, recorded: Recorded):
+        usage = RabbitUsage("main", recorded.url, user="guest", password="a-token")
+        found = {one.resource.name: float(one.values[0]) for one in usage.read(last_minute()).measured}
+        assert found == {"mail": 12.0, "reports": 0.0}
+        with pytest.raises(ConfigError, match="refuses our user"):
+            RabbitUsage("main", recorded.url, user="guest", password="wrong").read(last_minute())
+
+
+class TestPrometheusThatAnswersHalf:
+    def test_a_body_cut_short_is_told(self, recorded: Recorded):
+        reading = PrometheusUsage(recorded.url).read(last_minute())
+        assert {one.resource.key for one in reading.measured} == {"memory:db1:"}
+        assert "answered 1 of" in reading.problems[0].text()
+
+    def test_gpus_by_the_names_of_dcgm(self, recorded: Recorded):
+        recorded.gpus = True
+        found = {m.resource.key: float(m.values[0]) for m in PrometheusUsage(recorded.url).read(last_minute()).measured}
+        assert found["gpu:gpu1:0/A100"] == pytest.approx(0.83) and found["gpu_memory:gpu1:0/A100"] == 1024 * 1024**2
+
+
+class TestHeavyQueries:
+    def test_nobody_counts_them_without_the_extension(self, postgres: str):
+        queries = PostgresHeavyQueries(lambda name: psycopg.conninfo.make_conninfo(postgres, dbname=name))
+        assert queries.heaviest(limit=5) == []
+
+    def test_the_heaviest_are_named_without_their_values(self, open_tmp: Path, postgres_bin: Path, users: Users):
+        settings = {"shared_preload_libraries": "pg_stat_statements", "fsync": "off"}
+        port = free_ports(1)[0]
+        server = PostgresServer(
+            bin=postgres_bin, data=open_tmp / "data", port=port, user=users.database, settings=settings
+        )
+        server.initialise("for-tests", durable=False)
+        process = server.start(open_tmp / "log")
+        try:
+            wait_ready(server.url("for-tests"), process=process)
+            with psycopg.connect(server.url("for-tests"), autocommit=True) as connection:
+                connection.execute("CREATE EXTENSION pg_stat_statements")
+                connection.execute("SELECT pg_sleep(0.3), 'very-secret'")
+            queries = PostgresHeavyQueries(lambda name: server.url("for-tests", database=name))
+            first = queries.heaviest(limit=3)[0]
+            assert "pg_sleep" in first.text and "very-secret" not in first.text
+            assert first.database == "postgres" and first.calls == 1 and 0.5 < first.share_ratio <= 1
+        finally:
+            process.terminate()
+            process.wait()
+
+    def test_a_server_that_is_away_says_so(self):
+        with pytest.raises(TransientError, match="can't be read"):
+            PostgresHeavyQueries(lambda _: f"postgresql://x@127.0.0.1:{free_ports(1)[0]}/x").heaviest(limit=5)

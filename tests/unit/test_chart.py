@@ -92,3 +92,11 @@ def test_axes_have_three_to_six_round_ticks(top: float, unit: str):
 )
 def test_values_read_as_people_write_them(value: float, unit: str, text: str):
     assert write_value(value, unit) == text
+
+
+def test_a_day_beyond_the_page_is_named_at_its_edge():
+    times = START + np.arange(30) * DAY
+    drawn = draw(times, np.arange(30.0), unit="bytes", labels=LABELS, crossing=Mark(START + DAY * 400, "2027-02-05"))
+    assert "2027-02-05 →" in drawn
+    drawn = draw(times, np.arange(30.0), unit="bytes", labels=LABELS, crossing=Mark(START - DAY, "2025-12-31"))
+    assert "2025-12-31" not in drawn

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domain.crossing import Crossing, chance_above, find_crossing
+from domain.crossing import Crossing, chance_of, find_crossing, scores_above
 from domain.forecast import Forecast, forecast_all
 from domain.series import Kind, Series
 
@@ -119,8 +119,8 @@ def test_a_higher_limit_is_never_reached_earlier_or_more_likely(first: float, se
 def test_the_chance_of_exceeding_is_a_probability_that_falls_with_the_limit(limit: float, seed: int) -> None:
     load = 50 + np.random.default_rng(seed).normal(0, 10, 200)
     answer = forecast(np.abs(load), Kind.USAGE)
-    here, above = chance_above(answer, limit), chance_above(answer, limit * 1.1)
-    assert ((here >= 0) & (here <= 1) & (above <= here + 1e-9)).all()
+    here, above = ([chance_of(one) for one in scores_above(answer, value)] for value in (limit, limit * 1.1))
+    assert all(0 <= higher <= lower + 1e-9 <= 1 + 2e-9 for lower, higher in zip(here, above, strict=True))
 
 
 def test_a_crossing_is_a_fact_that_cannot_be_changed() -> None:

@@ -13,6 +13,7 @@ from deployments.stack.layout import (
     SITES_MAX,
     plan_ports,
     read_environments,
+    ship_capacity,
     ship_environments,
     site_names,
 )
@@ -74,6 +75,14 @@ def test_a_wrong_environment_file_is_named(open_tmp: Path, change: dict[str, obj
     (open_tmp / "odd.yaml").write_text(yaml.safe_dump(value | change))
     with pytest.raises(ConfigError, match=r"odd\.yaml does not describe an environment"):
         read_environments(open_tmp)
+
+
+def test_the_settings_about_capacity_are_put_there_once_and_are_the_teams_then(open_tmp: Path) -> None:
+    ship_capacity(open_tmp)
+    assert "sources:" in (open_tmp / "capacity.yaml").read_text()
+    (open_tmp / "capacity.yaml").write_text("gpus: 2\n")
+    ship_capacity(open_tmp)
+    assert (open_tmp / "capacity.yaml").read_text() == "gpus: 2\n"
 
 
 def test_sites_are_named_by_environment_and_place() -> None:

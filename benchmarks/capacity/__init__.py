@@ -1,0 +1,1 @@
+"""How long a thousand resources take: see `__main__`."""

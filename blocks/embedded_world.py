@@ -65,7 +65,7 @@ from domain.ports import (
     UsageStore,
 )
 from domain.ports_backup import BackupCopies, BackupEngine, Purpose
-from domain.ports_capacity import CapacitySettings, CleanUps, HeavyQueries, OutlookStore, Reports
+from domain.ports_capacity import CapacitySettings, HeavyQueries, OutlookStore, Reports
 from domain.ports_cleanup import Cleaning
 from domain.ports_drill import DrillResults, Fingerprints, Scratch
 from domain.ports_load import LoadHistory
@@ -304,12 +304,6 @@ class EmbeddedWorld:
         from blocks.usage_sources import open_sources
 
         return open_sources(self.capacity.read(), self.installation, self.environments)
-
-    @cached_property
-    def clean_ups(self) -> CleanUps:
-        from blocks.no_clean_ups import NoCleanUps
-
-        return NoCleanUps()
 
     @cached_property
     def heavy_queries(self) -> HeavyQueries:

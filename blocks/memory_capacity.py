@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from domain.advice import CleanUp, Earlier
+from domain.advice import Earlier
 from domain.alerting import Alert
 from domain.capacity import CapacityPlan
 from domain.outlook import Outlook
@@ -66,16 +66,6 @@ class MemoryCapacityFile:
 
     def read(self) -> CapacityPlan:
         return self.plan
-
-
-@dataclass(slots=True)
-class MemoryCleanUps:
-    """Fulfils `domain.ports_capacity.CleanUps`; empty until a test fills it."""
-
-    policies: dict[Resource, list[CleanUp]] = field(default_factory=dict[Resource, list[CleanUp]])
-
-    def would_free(self, resource: Resource) -> Sequence[CleanUp]:
-        return self.policies.get(resource, [])
 
 
 @dataclass(slots=True)

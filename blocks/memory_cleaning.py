@@ -27,7 +27,6 @@ from domain.ports_cleanup import (
 )
 
 Row = dict[str, Any]
-_ROW_BYTES = 100
 
 
 def _text(value: Any) -> str:
@@ -46,12 +45,14 @@ class MemoryRows:
         tables: rows by `schema.table`; each has an `id`, and a `version` that changes when the row does.
         references: of a table: the column that refers, and the table it refers to.
         loads: answers of `load`, the last one for ever.
+        row_bytes: what a row takes.
     """
 
     tables: dict[str, list[Row]] = field(default_factory=dict[str, list[Row]])
     references: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
     loads: list[Load] = field(default_factory=lambda: [Load(0.001)])
     vacuumed: int = 0
+    row_bytes: int = 100
 
     def preview(self, expired: Expired) -> Preview:
         table, rows = self._table(expired), self._expired(expired)
@@ -60,7 +61,7 @@ class MemoryRows:
         return Preview(
             method="archive" if expired.policy.archive else "batches",
             rows=len(rows),
-            size_bytes=_ROW_BYTES * (len(rows) + sum(along.values())),
+            size_bytes=self.row_bytes * (len(rows) + sum(along.values())),
             total_rows=len(self.tables[table]),
             oldest=ages[0].isoformat() if ages else "",
             newest=ages[-1].isoformat() if ages else "",

@@ -22,7 +22,6 @@ from blocks.memory_balancer import MemoryBalancer, MemoryMetrics
 from blocks.memory_break_glass import MemoryBreakGlass
 from blocks.memory_capacity import (
     MemoryCapacityFile,
-    MemoryCleanUps,
     MemoryHeavyQueries,
     MemoryOutlookStore,
     MemoryReports,
@@ -167,7 +166,6 @@ class MemoryWorld:
     usage_store: MemoryUsageStore = field(default_factory=MemoryUsageStore)
     outlooks: MemoryOutlookStore = field(default_factory=MemoryOutlookStore)
     capacity: MemoryCapacityFile = field(default_factory=MemoryCapacityFile)
-    clean_ups: MemoryCleanUps = field(default_factory=MemoryCleanUps)
     heavy_queries: MemoryHeavyQueries = field(default_factory=MemoryHeavyQueries)
     reports: MemoryReports = field(default_factory=MemoryReports)
     measuring: list[UsageSource] = field(default_factory=list[UsageSource])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from domain.advice import CleanUp, Earlier
+from domain.advice import Earlier
 from domain.alerting import Alert
 from domain.capacity import CapacityPlan
 from domain.outlook import Outlook
@@ -54,14 +54,6 @@ class CapacitySettings(Protocol):
 
     def read(self) -> CapacityPlan:
         """Read it afresh. Raises: ConfigError naming each thing that is wrong."""
-        ...
-
-
-class CleanUps(Protocol):
-    """Knows which clean-up policies would free something, and how much."""
-
-    def would_free(self, resource: Resource) -> Sequence[CleanUp]:
-        """What each policy would free of a resource, in its unit; nothing where none concerns it."""
         ...
 
 

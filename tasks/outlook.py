@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from blocks.world import World, open_world
-from domain.advice import Advice, is_settled
+from domain.advice import Advice, CleanUp, is_settled
 from domain.capacity import GpuModel, PlannedEvent, VectorPlan
 from domain.capacity_page import Page, choose_plots, has_crossing, render_html, render_markdown, summarise
 from domain.capacity_plot import plot_outlook
@@ -19,6 +19,7 @@ from domain.ports_capacity import HeavyQuery
 from domain.series import DAY_S, HOUR_S, Series
 from domain.usage import Metric, Resource
 from domain.what_if import Question, compare, render_comparison
+from tasks.cleanup import what_would_go
 from tasks.recording import Subject, effect, effect_task, reading_task, record
 
 ADVICE_KEPT = timedelta(days=120)
@@ -76,12 +77,24 @@ def _look_around(world: World, resources: Sequence[Resource]) -> tuple[Surroundi
             limits |= {limit.resource: limit for limit in source.limits() if limit.resource not in limits}
         except SlipwayError as exc:
             problems.append(f"{source.name}: {str(exc)[:256]}")
-    clean_ups = {one: found for one in set(resources) if (found := world.clean_ups.would_free(one))}
+    clean_ups = _read_clean_ups(world, resources)
     instances = {
         (one.application, one.environment): _count_instances(world, one.application, one.environment)
         for one in plan.services
     }
     return Surroundings(plan, limits, clean_ups, instances), problems
+
+
+def _read_clean_ups(world: World, resources: Sequence[Resource]) -> dict[Resource, list[CleanUp]]:
+    """What the clean-up policies of an application would free of its database, counted by a dry run of each."""
+    databases = {one.name: one for one in resources if one.metric is Metric.DATABASE}
+    places = [(app.name, place.name) for app in world.applications.list() for place in world.environments()]
+    found = {
+        database: what_would_go(application, environment)
+        for application, environment in places
+        if (database := databases.get(f"{application}_{environment}"))
+    }
+    return {database: policies for database, policies in found.items() if policies}
 
 
 def _count_instances(world: World, application: str, environment: str) -> int:

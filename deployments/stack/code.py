@@ -12,12 +12,10 @@ from pathlib import Path
 
 from blocks.installation import write_private
 
-DATA_LOCK = "requirements/data.txt"
-"""What judges and archives data, in environments that flows make."""
 ROOMS = ("domain", "blocks", "tasks", "flows", "deployments")
 PREFECT_FILE = "prefect.yaml"
 DATA_LOCK = "requirements/data.txt"
-"""What reads and judges data runs in an environment that flows make from this."""
+"""What reads, judges and archives data runs in environments that flows make from this."""
 RENDERED_FILE = "prefect.rendered.yaml"
 WORKER_FILES = ("slipway_worker.py", "slipway_process.py")
 
@@ -91,8 +89,6 @@ def _files(home: Path) -> Iterator[Path]:
         for path in sorted((home / room).rglob("*")):
             if path.is_file() and "__pycache__" not in path.parts:
                 yield path
-    if (home / DATA_LOCK).is_file():
-        yield home / DATA_LOCK
     yield home / PREFECT_FILE
     if (home / DATA_LOCK).exists():
         yield home / DATA_LOCK

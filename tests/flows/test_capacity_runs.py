@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 from stage import Stage
+from test_cleanup_flow import settle
 
 from blocks.clock import MemoryClock
 from blocks.memory_ledger import MemoryLedger
 from blocks.memory_usage_source import MemoryUsageSource
-from domain.advice import CleanUp
 from domain.capacity import GpuModel, PlannedEvent, VectorPlan, read_plan
 from domain.errors import ConfigError, TransientError
 from domain.limits import Limit
@@ -328,12 +328,13 @@ class TestAdvice:
         )
 
     def test_a_clean_up_that_frees_enough_is_advised_instead(self, stage: Stage):
-        feed(stage, DISK, growing(1))
-        limit(stage, Limit(DISK, 250 * GIB, "df"))
-        stage.world.clean_ups.policies[DISK] = [CleanUp("old-dumps", 150 * GIB)]
+        database = Resource(Metric.DATABASE, "main", "desk_production")
+        feed(stage, database, growing(1))
+        limit(stage, Limit(database, 250 * GIB, "a quota"))
+        settle(stage, old=15).row_bytes = int(5 * GIB)
         capacity()
         text = page(stage)
-        assert "policy 'old-dumps' would free 150 GiB" in text
+        assert "policy 'old-tickets' would free 150 GiB" in text
 
     def test_a_service_gets_the_parameters_that_scale_takes(self, stage: Stage):
         feed(stage, REQUESTS, lambda n: 300 + 100 * math.sin(n * 2 * math.pi / 24), days=30, step_h=1)

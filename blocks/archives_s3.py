@@ -8,15 +8,17 @@ import tempfile
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from blocks import parquet_files
 from blocks.bucket import Account
 from blocks.bundle import sha256_of
 from blocks.installation import Installation, read_secret
-from blocks.store_s3 import S3ObjectStore
 from domain.errors import TransientError
 from domain.ports_cleanup import CopiedTable
+
+if TYPE_CHECKING:
+    from blocks.store_s3 import S3ObjectStore
 
 BUCKET = "archives"
 
@@ -67,7 +69,11 @@ class S3Archives:
         return content
 
     @cached_property
-    def _store(self) -> S3ObjectStore:
+    def _store(self) -> "S3ObjectStore":
+        from blocks.store_s3 import (
+            S3ObjectStore,
+        )  # a Prefect block: `slipway up` takes this bucket's name before Prefect
+
         return S3ObjectStore(
             bucket=self._bucket,
             state=str(self._installation.state),

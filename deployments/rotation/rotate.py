@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from blocks.backup_keys import IDENTITY_SECRET
+from blocks.drill_results import KEY_SECRET
 from blocks.postgres_roles import ensure_role, find_login_problem
 from blocks.postgres_session import GENERAL_ROLE
 from blocks.resealing import reseal_blocks, reseal_desk
@@ -139,8 +140,9 @@ def _nothing(case: Case) -> None:
     """The parts read the new value when they start."""
 
 
-NOT_ROTATED = ("s3_encryption_key", IDENTITY_SECRET)
-"""What opens backups that exist: replaced, they could not be read any more."""
+NOT_ROTATED = ("s3_encryption_key", IDENTITY_SECRET, KEY_SECRET)
+"""What opens backups that exist, and what their drills' results are signed with: replaced, those could not be read, and
+these not be told from forged ones, any more."""
 
 _S3_ROLES = ("s3", "s3_admin", "s3_anchor", "s3_backup", "s3_backup_expire", "s3_backup_read", "s3_archive", "s3_usage")
 _S3_NAMES = tuple(f"{role}_{kind}_key" for role in _S3_ROLES for kind in ("access", "secret"))

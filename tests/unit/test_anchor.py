@@ -27,9 +27,11 @@ def anchors(entries: Sequence[Entry], *seqs: int) -> list[Anchor]:
     return [Anchor(seq, entries[seq - 1].hash, T + timedelta(hours=seq)) for seq in seqs]
 
 
-@given(st.integers(1, 10**12 - 1), st.binary(min_size=32, max_size=32), st.datetimes(timezones=st.just(UTC)))
+MOMENTS = st.datetimes(T.replace(tzinfo=None), T.replace(tzinfo=None, year=2199), timezones=st.just(UTC))
+
+
+@given(st.integers(1, 10**12 - 1), st.binary(min_size=32, max_size=32), MOMENTS)
 def test_the_name_of_an_anchor_holds_all_of_it(seq: int, digest: bytes, at: datetime):
-    at = at.replace(year=2026)
     anchor = Anchor(seq, digest.hex(), at)
     assert is_anchor(anchor.name) and read_anchor(anchor.name) == anchor
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def test_before_the_first_up_the_command_line_has_not_imported_prefect(tmp_path: Path) -> None:
-    program = "import sys, deployments.cli; sys.exit('prefect' in sys.modules)"
+    program = "import sys, deployments.cli, deployments.stack.up; sys.exit('prefect' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=Path(__file__).parents[2],

@@ -129,7 +129,8 @@ def test_a_run_whose_worker_died_with_it_is_settled_within_two_minutes_and_a_wai
     journey = pair.journey
     waiting = journey.start_cd(pair.other)
     until(lambda: journey.entries("approval.requested", run=waiting), limit_s=180, what="the gate")
-    journey.wait_gate(pair.other)
+    released = pair.other
+    _, key = journey.wait_gate(released)
     with Clients(journey).visiting() as clients:
         run = pair.start_rollback()
         await_boundary(journey, run, Boundary("traffic.begun", "alpha"))
@@ -150,6 +151,10 @@ def test_a_run_whose_worker_died_with_it_is_settled_within_two_minutes_and_a_wai
     assert seconds <= ZOMBIE_LIMIT_S and complaints(pair, run, clients) == []
     assert journey.stack.prefect("GET", f"/flow_runs/{waiting}")["state"]["type"] == "PAUSED"
     assert not journey.entries("approval.expired", run=waiting)
+    # what is live has changed since it was asked: an answer to that is not one to this
+    assert journey.answer(waiting, decision="reject", code=journey.code("ann"))["status"] == "ACCEPT"
+    journey.wait_gate(released, after=key)
+    assert journey.entries("approval.refused", run=waiting)[0].data["refusal"] == "drift"
     assert journey.answer(waiting, decision="reject", code=journey.code("ann"))["status"] == "ACCEPT"
     assert journey.wait_end(waiting)["type"] == "COMPLETED"
 

@@ -27,6 +27,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
 _END_LIMIT_S = 20.0
 _DISK_POLL_S = 0.25
+_MEMORY_POLL_S = 0.5
 _LINE_MAX = 2000
 
 
@@ -195,6 +196,35 @@ class Disk:
         return ""
 
 
+class Memory:
+    """What the command and all its children hold in memory together, looked at again and again.
+
+    A limit of the kernel's counts for one process each; a hundred small ones fill a machine as well.
+    """
+
+    def __init__(self, order: dict[str, Any]) -> None:
+        self.bytes_max = order.get("memory_bytes_max") or 0
+        self.look_again_at = 0.0
+
+    def complaint(self) -> str:
+        """Say why the command has to end; empty where it has not."""
+        if not self.bytes_max or time.monotonic() < self.look_again_at:
+            return ""
+        self.look_again_at = time.monotonic() + _MEMORY_POLL_S
+        held = sum(resident_bytes(pid) for pid in descendants())
+        if held > self.bytes_max:
+            return f"it held {held / 1e9:.2f} GB of memory, {self.bytes_max / 1e9:.2f} GB are allowed"
+        return ""
+
+
+def resident_bytes(pid: int) -> int:
+    """What a process has in memory by itself; what it shares with others (files, mostly) is left out."""
+    with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/statm") as file:  # noqa: PTH123
+        _, resident, shared = file.read().split()[:3]
+        return max(0, int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
+    return 0
+
+
 def size_of(folder: str) -> int:
     """Bytes that the files below a folder take; links are not followed."""
     total, waiting = 0, [folder]
@@ -225,10 +255,10 @@ def watch(order: dict[str, Any], process: subprocess.Popen[bytes], output: Outpu
     selector.register(wake, selectors.EVENT_READ, "child")
     os.set_blocking(stdout.fileno(), False)
     status, timed_out, abandoned = reap(process.pid), False, False
-    disk, complaint = Disk(order), ""
+    disk, memory, complaint = Disk(order), Memory(order), ""
     while status is None and not timed_out and not abandoned and not complaint:
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        if disk.folders:
+        if disk.folders or memory.bytes_max:
             left = _DISK_POLL_S if left is None else min(left, _DISK_POLL_S)
         for key, _ in selector.select(left):
             if key.data == "output" and not drain(stdout.fileno(), output):
@@ -239,7 +269,7 @@ def watch(order: dict[str, Any], process: subprocess.Popen[bytes], output: Outpu
                 abandoned = not os.read(sys.stdin.fileno(), 4096)
         status = reap(process.pid)
         timed_out = status is None and deadline is not None and time.monotonic() >= deadline
-        complaint = disk.complaint() if status is None else ""
+        complaint = (disk.complaint() or memory.complaint()) if status is None else ""
     seconds = time.monotonic() - started
     if abandoned and order.get("stop_signal"):
         status = ask_to_stop(process.pid, order)

@@ -52,7 +52,7 @@ class Order:
 
     `niceness` (0 to 19) makes it give way to what serves on the same machine. `stop_signal` is sent to the command
     alone when its owner lets go, `stop_limit_s` before the end of everything. `sandbox` is what it is put into.
-    `disk` bounds what it may write in all.
+    `disk` bounds what it may write in all, `memory_bytes_max` what it and its children may hold in memory together.
     """
 
     command: Sequence[str]
@@ -67,6 +67,7 @@ class Order:
     stop_limit_s: float = 5
     sandbox: Sandbox | None = None
     disk: "Disk | None" = None
+    memory_bytes_max: int | None = None
 
     def as_json(self) -> str:
         """One line for the guard."""
@@ -87,6 +88,7 @@ class Order:
             "stop_signal": self.stop_signal,
             "stop_limit_s": self.stop_limit_s,
             "disk": self.disk.as_dict() if self.disk else None,
+            "memory_bytes_max": self.memory_bytes_max,
         }
         return json.dumps(value) + "\n"
 

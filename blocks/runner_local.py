@@ -11,6 +11,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 from pydantic import Field
 
 from blocks.client_settings import (
@@ -51,6 +52,9 @@ class LocalRunner(InstalledBlock):
     address_space_gib: int = Field(default=16, ge=1, description="Most address space of one process.")
     file_gib: int = Field(default=4, ge=1, description="Largest file that a process may write.")
     processes_max: int = Field(default=2048, ge=16, description="Most processes of the build user, when it has one.")
+    memory_ratio_max: float = Field(
+        default=0.5, gt=0, le=1, description="Most of the machine's memory that a command and its children may hold."
+    )
     disk_gib: float = Field(default=16, gt=0, description="Most that a command may write in all.")
     disk_free_gib: float = Field(default=1, ge=0, description="What has to stay free on its disk, or it is ended.")
     bubblewrap: str = Field(default=BUBBLEWRAP, description="Program that isolates commands; empty: none.")
@@ -93,6 +97,7 @@ class LocalRunner(InstalledBlock):
                     processes_max=self.processes_max,
                 ),
                 disk=Disk((directory, home), int(self.disk_gib * GIB), int(self.disk_free_gib * GIB)),
+                memory_bytes_max=int(self.memory_ratio_max * psutil.virtual_memory().total),
             )
             with Guarded(order) as guarded:
                 return guarded.wait()

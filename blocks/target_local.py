@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 from pydantic import Field
 
 from blocks.bundle import SOURCE
@@ -63,6 +64,9 @@ class LocalTarget(InstalledBlock):
     )
     address_space_gib: int = Field(default=16, ge=1, description="Most address space of a one-off command's process.")
     file_gib: int = Field(default=4, ge=1, description="Largest file that a one-off command may write.")
+    memory_ratio_max: float = Field(
+        default=0.5, gt=0, le=1, description="Most of the machine's memory that a one-off command may hold in all."
+    )
     disk_gib: int = Field(default=16, ge=1, description="Most that a one-off command may write in all.")
     processes_max: int = Field(default=4096, ge=16, description="Most processes of a command or an instance.")
     bubblewrap: str = Field(default=BUBBLEWRAP, description="Program that isolates releases; empty: none.")
@@ -122,6 +126,7 @@ class LocalTarget(InstalledBlock):
                     processes_max=self.processes_max,
                 ),
                 disk=Disk((source, home), self.disk_gib * GIB, GIB),
+                memory_bytes_max=int(self.memory_ratio_max * psutil.virtual_memory().total),
             )
             with Guarded(order) as guarded:
                 return guarded.wait()

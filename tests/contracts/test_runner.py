@@ -278,6 +278,18 @@ def test_a_command_that_fills_the_disk_is_ended_with_the_figure(local: LocalRunn
     assert "GB, 0.11 GB are allowed" in ended.tail
 
 
+def test_many_processes_that_fill_the_memory_together_are_ended_with_the_figure(local: LocalRunner, open_tmp: Path):
+    local.memory_ratio_max = 300e6 / psutil.virtual_memory().total
+    folder = local.folder("ci-1")
+    (folder / "source").mkdir()
+    local.hand_over(folder / "source")
+    one = "import time; held = bytearray(b'x') * 60_000_000; time.sleep(50)"
+    each = f'for n in 1 2 3 4 5 6 7 8; do {local.installation.python} -c "{one}" & done; wait'
+    ended = run(local, "sh", "-c", each, directory=folder / "source", limit_s=60)
+    assert not ended.is_ok and not ended.timed_out
+    assert "of memory, 0.30 GB are allowed" in ended.tail
+
+
 @needs_bubblewrap
 def test_a_command_sees_neither_the_state_nor_other_processes_and_no_network(local: LocalRunner, open_tmp: Path):
     local.installation.folder("secrets")

@@ -12,7 +12,7 @@ DEV := $(VENV)/.installed-dev
 SLIPWAY := $(BIN)/slipway
 APPROVE ?= api
 # A test run goes on after a failure; TESTS= narrows it, for example: make test TESTS=tests/unit
-TESTS ?= tests
+TESTS ?=
 NICE := nice -n 5
 
 help: ## Show what there is
@@ -43,7 +43,7 @@ check: $(DEV) ## Hold style, types, the direction of imports, and the unit tests
 	$(BIN)/python -m pytest -q tests/unit tests/conventions tests/golden
 
 test: $(DEV) ## Run all tests, on the real parts (TESTS=tests/unit narrows them)
-	$(NICE) $(BIN)/python -m pytest $(TESTS)
+	$(NICE) $(BIN)/python tests/run.py $(TESTS)
 
 kill-matrix: $(DEV) ## Write the page of what was killed where (docs/reference/kill-matrix.md)
 	SLIPWAY_KILL_MATRIX=write $(BIN)/python -m pytest -q tests/faults/test_kill_matrix.py

@@ -41,7 +41,7 @@ def _git(*words: str) -> subprocess.CompletedProcess[bytes]:
 
 
 def _previous_home(folder: Path) -> Path:
-    """The previous version's files. Skips where the history is not at hand (an archive, a shallow clone), but not in CI."""
+    """The previous version's files. Skips where the history is not at hand (archive, shallow clone), but not in CI."""
     if _git("cat-file", "-e", f"{PREVIOUS}^{{commit}}").returncode:
         assert not os.environ.get("CI"), f"commit {PREVIOUS} is not in this history: clone it whole"
         pytest.skip(f"the history does not reach commit {PREVIOUS}: clone without --depth")

@@ -35,5 +35,10 @@ class MemoryRunRecords:
         if record is not None and not record.has_ended:
             self.records[run] = replace(record, state="cancelled")
 
+    def crash(self, run: str, *, message: str) -> None:
+        record = self.records.get(run)
+        if record is not None and record.state == "pending":
+            self.records[run] = replace(record, state="crashed", message=message)
+
     def url(self, run: str) -> str:
         return f"memory://runs/{run}"

@@ -20,7 +20,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
-from prefect.states import Cancelling, Completed
+from prefect.states import Cancelling, Completed, Crashed
 
 from domain.errors import TransientError
 from domain.ports import RunRecord
@@ -73,6 +73,11 @@ class PrefectRunRecords:
         record = self.find(run)
         if record is not None and not record.has_ended:
             self._ask(lambda client: client.set_flow_run_state(UUID(run), Cancelling(), force=False))
+
+    def crash(self, run: str, *, message: str) -> None:
+        record = self.find(run)
+        if record is not None and record.state == "pending":
+            self._ask(lambda client: client.set_flow_run_state(UUID(run), Crashed(message=message), force=True))
 
     def url(self, run: str) -> str:
         return f"{self._ui_url}/v2/runs/flow-run/{run}"

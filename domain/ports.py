@@ -415,6 +415,10 @@ class RunRecords(Protocol):
         """Ask a run to end; one that has ended is no error."""
         ...
 
+    def crash(self, run: str, *, message: str) -> None:
+        """Call a run crashed whose process died before its first line; one that is not pending is left as it is."""
+        ...
+
     def url(self, run: str) -> str:
         """Where a person sees the run."""
         ...

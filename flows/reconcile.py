@@ -28,7 +28,7 @@ from tasks.instances import find_manifest
 from tasks.lease import environment_lease, held_lease
 from tasks.question import expire_question, list_open_questions
 from tasks.rollout import list_open_gates, list_open_rollouts, list_open_runs, record_rollout
-from tasks.runs import list_crashed_runs, list_late_runs, read_run
+from tasks.runs import crash_stuck_runs, list_crashed_runs, list_late_runs, read_run
 from tasks.scaling import list_open_scales
 from tasks.superseding import close_waiting, read_newer
 
@@ -64,6 +64,7 @@ def reconcile(run: str = "") -> dict[str, int]:
         _tell(record, "incident.run_died", state=record.state)
     for record in late:
         _tell(record, "incident.run_missed", since=f"{record.since:%Y-%m-%d %H:%M} UTC")
+    crash_stuck_runs()
     open_overdue_drill()
     keep_copies()
     return {

@@ -27,5 +27,20 @@ def list_crashed_runs() -> list[RunRecord]:
 @reading_task
 def list_late_runs() -> list[RunRecord]:
     """List the runs that should have started five minutes ago and have not, and that nothing makes up for."""
-    late = open_world().run_records.late(before=datetime.now(UTC) - timedelta(seconds=LATE_AFTER_S))
-    return [record for record in late if record.flow not in EVERY_MINUTE]
+    return [record for record in _late() if record.flow not in EVERY_MINUTE]
+
+
+@reading_task
+def crash_stuck_runs() -> int:
+    """Call runs crashed whose process died before its first line: nobody else does, since they never had a heartbeat.
+
+    Effect: their states; may be repeated. Returns how many there were.
+    """
+    stuck = [record for record in _late() if record.state == "pending"]
+    for record in stuck:
+        open_world().run_records.crash(record.id, message=f"Its process never came to work in {LATE_AFTER_S} s")
+    return len(stuck)
+
+
+def _late() -> list[RunRecord]:
+    return open_world().run_records.late(before=datetime.now(UTC) - timedelta(seconds=LATE_AFTER_S))

@@ -8,11 +8,13 @@ import pytest
 from fixtures_door import headers_for, push_body
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Pending
 
 from blocks.flow_runs_prefect import PrefectFlowRuns
 from blocks.forge_gitea import GiteaForge
 from blocks.memory_flow_runs import MemoryFlowRuns
 from blocks.memory_world import MemoryWorld
+from blocks.run_records_prefect import PrefectRunRecords
 from deployments.door.dispatcher import Dispatcher
 from domain.errors import ConfigError, TransientError
 from domain.ports import Application, FlowRuns, Forge
@@ -49,6 +51,18 @@ def test_one_key_is_one_run(flow_runs: FlowRuns):
     started = {flow_runs.start("ci/ci", parameters=PARAMETERS, idempotency_key=key, name="x") for _ in range(3)}
     assert len(started) == 1
     assert flow_runs.start("ci/ci", parameters=PARAMETERS, idempotency_key=f"{key}-2") not in started
+
+
+def test_a_run_that_never_came_to_work_can_be_called_crashed_and_no_other(deployment: str):
+    run = PrefectFlowRuns().start("ci/ci", parameters=PARAMETERS, idempotency_key=str(uuid.uuid4()), name="x")
+    records = PrefectRunRecords("http://ui")
+    records.crash(run, message="gone")
+    assert records.find(run).state == "scheduled"  # pyright: ignore[reportOptionalMemberAccess]
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(uuid.UUID(run), Pending())
+    records.crash(run, message="gone")
+    found = records.find(run)
+    assert found is not None and (found.state, found.message) == ("crashed", "gone")
 
 
 def test_a_deployment_that_is_not_there_yet_is_worth_asking_again(flow_runs: FlowRuns):

@@ -1,5 +1,6 @@
 """Going back by hand, unblocking, and settling what died."""
 
+from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, urlparse
 
 import pyotp
@@ -112,6 +113,17 @@ def test_a_rollback_ends_the_run_that_is_rolling_out(stage: Stage):
     assert stage.serving("production", "alpha") == {new: 100}, "the way back from a canary is what is live"
     assert reconcile()["rollouts"] == 0
     assert old != new
+
+
+def test_a_run_whose_process_died_before_its_first_line_is_called_crashed_after_minutes(stage: Stage):
+    long_ago = datetime.now(UTC) - timedelta(minutes=6)
+    states = {"stuck": "pending", "late": "scheduled", "at work": "running", "starting": "pending"}
+    for name, state in states.items():
+        since = datetime.now(UTC) if name == "starting" else long_ago
+        stage.world.run_records.records[name] = RunRecord(name, "follow_load", "x", state, since=since)
+    reconcile()
+    found = {name: stage.world.run_records.records[name].state for name in states}
+    assert found == {**states, "stuck": "crashed"}
 
 
 def died(stage: Stage, run: str, state: str = "crashed") -> None:

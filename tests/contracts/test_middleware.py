@@ -12,11 +12,17 @@ from pathlib import Path
 
 import psutil
 import pytest
+from fixtures_ci import make_installation
 from free_ports import free_ports
 from needs_middleware import needs_rabbitmq, needs_redis
 
 from blocks.installation import Users
+from blocks.memory_balancer import MemoryBalancer
+from blocks.memory_world import MemoryWorld
 from blocks.middleware import AMQP_USER, HOST, Middleware, RabbitServer, RedisServer, is_let_in
+from deployments.developing.place import Place
+from deployments.developing.serving import serve
+from domain.environment import Environment
 from domain.errors import ConfigError, TransientError
 
 ROOT = Path(__file__).parents[2]
@@ -182,3 +188,53 @@ def test_somebody_else_who_listens_there_is_no_answer(tmp_path: Path):
             server = kind(tmp_path / kind.title)
             assert not server.answers(replace(server.access(), ports=(port, port, port)))
         thread.join(timeout=10)
+
+
+SERVICE = """
+import os, pathlib, socket, urllib.parse
+url = urllib.parse.urlsplit(os.environ["REDIS_URL"])
+with socket.create_connection((url.hostname, url.port), timeout=5) as connection:
+    connection.sendall(f"AUTH {url.password}\\r\\nPING\\r\\nQUIT\\r\\n".encode())
+    said = connection.makefile().read()
+pathlib.Path("said").write_text(said)
+"""
+
+
+class DevelopersWorld(MemoryWorld):
+    """The world in memory has no development environment; its test environment stands in."""
+
+    def environment(self, name: str) -> Environment:
+        return super().environment("test" if name == "development" else name)
+
+    def balancer(self, environment: str, site: str) -> MemoryBalancer:
+        return super().balancer("test" if environment == "development" else environment, site)
+
+
+@pytest.fixture
+def place(open_tmp: Path, open_tmp_root: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """A checkout whose service says what Redis answered, and ends."""
+    state, checkout = open_tmp / "state", open_tmp / "checkout"
+    state.mkdir(mode=0o711)
+    checkout.mkdir()
+    make_installation(state, Users(), open_tmp_root / "binaries")
+    monkeypatch.setenv("SLIPWAY_STATE", str(state))
+    (checkout / "requirements.lock").touch()
+    (checkout / "service.py").write_text(SERVICE)
+    command = f'["{sys.executable}", "-I", "-S", "service.py"]'
+    (checkout / "slipway.toml").write_text(
+        f'[application]\nname = "shop"\n[[check]]\nname = "unit"\ncommand = ["true"]\n'
+        f"[service]\ncommand = {command}\n[middleware]\nredis = true\n"
+    )
+    return Place(checkout, DevelopersWorld())
+
+
+@needs_redis
+def test_the_service_of_a_checkout_talks_to_redis_and_leaves_none(place: Place):
+    said: list[str] = []
+    with pytest.raises(ConfigError, match="has ended by itself"):
+        serve(place, say=said.append, reload=False)
+    assert "Redis answers (REDIS_URL)" in said
+    assert "+PONG" in (place.folder / "said").read_text()
+    (server,) = place.middleware()
+    wait_gone(server.folder, server)
+    assert place.variables()["REDIS_URL"] == server.url(), "as --print-env has it"

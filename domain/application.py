@@ -5,6 +5,7 @@ no other. An unknown key or a wrong type is a `ConfigError` that names file, key
 """
 
 import tomllib
+from collections.abc import Container
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -132,6 +133,18 @@ class DatabasePart(_Part):
         return Declaration(self.compatible_with_live, self.readable_from or "")
 
 
+class MiddlewarePart(_Part):
+    """What else the service talks to. `slipway dev` starts it; elsewhere the addresses are settings."""
+
+    redis: bool = False
+    rabbitmq: bool = False
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The variables in which the service finds the addresses."""
+        return (*(("REDIS_URL",) if self.redis else ()), *(("AMQP_URL",) if self.rabbitmq else ()))
+
+
 class AcceptancePart(_Part):
     """Tests of the running service, in the test environment; `SLIPWAY_URL` is the entry, `SLIPWAY_HOST` its name."""
 
@@ -211,6 +224,7 @@ class ApplicationFile(_Part):
     service: ServicePart
     health: HealthPart = HealthPart()
     database: DatabasePart | None = None
+    middleware: MiddlewarePart = MiddlewarePart()
     acceptance: AcceptancePart | None = None
     smoke: SmokePart = SmokePart()
     data: DataPart | None = None
@@ -222,6 +236,15 @@ class ApplicationFile(_Part):
         """What asks for the machine's network: `build`, and checks by name."""
         build = ("build",) if self.build.network and self.build.commands else ()
         return (*build, *(check.name for check in self.check if check.network))
+
+    def secrets_needed(self, config: Container[str]) -> tuple[str, ...]:
+        """What must be set as a secret in an environment with this configuration, before the release may go there.
+
+        An address of middleware may be set as either; with a password in it, it is a secret.
+        """
+        known = {*self.service.environment, *self.service.config, *self.service.secrets}
+        addresses = (name for name in self.middleware.variables if name not in known and name not in config)
+        return (*self.service.secrets, *addresses)
 
     @model_validator(mode="after")
     def _check_names_differ(self) -> "ApplicationFile":

@@ -26,10 +26,10 @@ def refuse_unfit(run: str, application: str, release: str) -> None:
     places = [place for place in open_world().environments() if place.name != "development"]
     first = places[0]
     prepare_release(run, application, first.name, first.primary.name, release)
-    service = read_file(application, first.name, first.primary.name, release).service
+    file = read_file(application, first.name, first.primary.name, release)
     for place in places:
         settings = read_settings(application, place.name)
-        missing = explain_missing(settings, config=service.config, secrets=service.secrets)
+        missing = explain_missing(settings, config=file.service.config, secrets=file.secrets_needed(settings.config))
         cause = missing or read_blocked_settings(application, place.name)
         if not cause and place.entry == "canary":
             live = read_live(application, place.name)

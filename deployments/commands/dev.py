@@ -1,4 +1,4 @@
-"""`slipway dev`: the application in this folder with its database, for its developer."""
+"""`slipway dev`: the application in this folder with its database and middleware, for its developer."""
 
 import shlex
 import signal
@@ -25,10 +25,10 @@ def dev(
     check: Annotated[str, typer.Option(help="Run this check of slipway.toml as ci would, and end.")] = "",
     reload: Annotated[bool, typer.Option(help="Start the service again when a file changes.")] = True,
 ) -> None:
-    """Run the application in this folder with its development database, behind the development site.
+    """Run the application in this folder with its development database and middleware, behind the development site.
 
-    Makes the database where it is missing, applies the migrations, starts the service of slipway.toml with its locked
-    packages. Ctrl-C ends everything; the database keeps its content. The stack must be up.
+    Makes the database where it is missing, starts the middleware, applies the migrations, starts the service of
+    slipway.toml with its locked packages. Ctrl-C ends everything; what was stored is kept. The stack must be up.
     """
     from blocks.installation import read_installation
     from blocks.world import open_world
@@ -65,4 +65,4 @@ def _serve(place: "Place", *, reload: bool) -> None:
     try:
         serve(place, say=lambda text: print(f"slipway dev: {text}", file=sys.stderr, flush=True), reload=reload)
     except KeyboardInterrupt:
-        print("slipway dev: ended; the database keeps its content", file=sys.stderr)
+        print("slipway dev: ended; database and middleware keep their content", file=sys.stderr)

@@ -1,1 +1,1 @@
-"""`slipway dev`: the application in this folder, as its developer has it, with its database behind a load balancer."""
+"""`slipway dev`: the application in this folder, with database and middleware, behind a load balancer."""

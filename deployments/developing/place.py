@@ -1,4 +1,4 @@
-"""The developer's place: the checkout, its `slipway.toml`, its packages, its development database and variables."""
+"""The developer's place: the checkout, its `slipway.toml`, its packages, its database, middleware, variables."""
 
 import hashlib
 import os
@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 
 from blocks.identity import is_root
+from blocks.installation import read_installation
+from blocks.middleware import Middleware, RabbitServer, RedisServer
 from blocks.world import World
 from domain.application import FILE, ApplicationFile, parse_application
 from domain.errors import ConfigError
@@ -61,6 +63,17 @@ class Place:
         self.world.databases.ensure(self.name, ENVIRONMENT)
         return {"DATABASE_URL": self.world.databases.url(self.name, ENVIRONMENT)}
 
+    def middleware(self) -> list[Middleware]:
+        """The servers that `[middleware]` asks for, each in a folder of its own below the state; none is started."""
+        kinds = {"redis": RedisServer, "rabbitmq": RabbitServer}
+        wanted = self.file.middleware
+        asked = [name for name, is_wanted in (("redis", wanted.redis), ("rabbitmq", wanted.rabbitmq)) if is_wanted]
+        if not asked:
+            return []
+        folder = read_installation().folder("middleware")
+        folder.chmod(0o711)  # whoever runs the servers has to reach their own folders
+        return [kinds[name](folder / f"{name}-{self.name}", self.user) for name in asked]
+
     def variables(self) -> dict[str, str]:
         """What the service finds in its environment in development, besides the path to its packages."""
         settings = self.world.settings
@@ -69,6 +82,7 @@ class Place:
             **self.file.service.environment,
             **settings.values(self.name, ENVIRONMENT, version),
             **self.database(),
+            **{server.variable: server.url() for server in self.middleware()},
             "SLIPWAY_APPLICATION": self.name,
             "SLIPWAY_ENVIRONMENT": ENVIRONMENT,
             "SLIPWAY_RELEASE": self.release,

@@ -8,7 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from blocks.guarded import Guarded, Order
@@ -22,13 +22,20 @@ _FILES_MAX = 20_000
 
 
 def serve(place: Place, *, say: Callable[[str], None], reload: bool = True) -> None:
-    """Migrate, start, route; start again whenever a file changes; until somebody ends us, by Ctrl-C or SIGTERM.
+    """Start middleware, migrate, start, route; start again whenever a file changes; until Ctrl-C or SIGTERM.
 
-    Effect: nothing of it is left afterwards but the database's content: no process, no route, no file.
-    Raises: ConfigError where migrations fail or the service ends by itself and nothing changes.
+    Effect: nothing of it is left afterwards but what database and middleware hold: no process, no route, no file.
+    Raises: ConfigError where a program is missing, migrations fail, or the service ends by itself and nothing changes.
     """
     packages = place.packages()
-    environment = place.whole_environment(packages)
+    with ExitStack() as middleware:
+        for server in place.middleware():
+            middleware.enter_context(server.running())
+            say(f"{server.title} answers ({server.variable})")
+        _serve(place, place.whole_environment(packages), say, reload=reload)
+
+
+def _serve(place: Place, environment: Mapping[str, str], say: Callable[[str], None], *, reload: bool) -> None:
     _migrate(place, environment, say)
     port = _free_port()
     with _behind_the_balancer(place, port) as address:

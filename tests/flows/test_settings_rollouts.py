@@ -136,6 +136,13 @@ def test_what_a_release_needs_and_an_environment_lacks_is_refused_before_anythin
     assert not [kind for kind in stage.kinds() if kind.startswith(("start", "rollout", "migration"))]
 
 
+def test_an_address_of_middleware_that_an_environment_lacks_is_refused_with_the_command_that_sets_it(stage: Stage):
+    release = stage.pin("a", file=FILE.replace("[service]", "[middleware]\nredis = true\n[service]"))
+    configure(stage, environment="test", REDIS_URL="redis://cache/0")
+    with pytest.raises(RefusedError, match=r"staging lacks secret REDIS_URL \(`slipway secret set desk staging"):
+        check("run-1", APPLICATION, release)
+
+
 def test_an_approval_shows_the_settings_and_an_answer_to_old_ones_does_not_count(stage: Stage):
     release = stage.pin("a")
     commits = {"a" * 40: MemoryCommit(Commit("a" * 40, "Eve", "eve@example.org", "First"), {})}

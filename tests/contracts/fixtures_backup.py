@@ -6,6 +6,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -153,8 +154,8 @@ class BarmanBench:
 @pytest.fixture(scope="session")
 def archiving_server(users: Users, postgres_bin: Path, open_tmp_root: Path) -> Generator[ArchivingServer]:
     """One server for the session whose log goes where the bench of the moment wants it."""
-    folder = open_tmp_root / "archiving"
-    folder.mkdir()
+    # two modules of one session may each have one
+    folder = Path(tempfile.mkdtemp(prefix="archiving-", dir=open_tmp_root))
     give(folder, users.database, mode=0o711)
     client = open_tmp_root / "wal_client.py"
     client.write_text(Path(wal_client.__file__).read_text())

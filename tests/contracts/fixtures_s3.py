@@ -6,6 +6,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Generator
 from pathlib import Path
 
@@ -22,8 +23,10 @@ KEPT_DAYS = 400
 
 @pytest.fixture(scope="session")
 def s3(open_tmp_root: Path) -> Generator[Installation]:
-    """One for the session."""
-    yield from serve(open_tmp_root)
+    """One for the session; where two modules of it import this fixture, one for each."""
+    folder = Path(tempfile.mkdtemp(prefix="s3-", dir=open_tmp_root))
+    folder.chmod(0o755)
+    yield from serve(folder)
 
 
 def serve(folder: Path) -> Generator[Installation]:

@@ -281,6 +281,7 @@ def _deployments(stack: RunningStack) -> dict[str, dict[str, Any]]:
         one["parameter_openapi_schema"].setdefault("definitions", {})
         if one.get("global_concurrency_limit"):
             one["global_concurrency_limit"] = one["global_concurrency_limit"]["limit"]
+        one["schedules"].sort(key=lambda schedule: str(schedule.get("slug")))
         for schedule in one["schedules"]:
             for key in ("id", "created", "updated"):
                 schedule.pop(key)

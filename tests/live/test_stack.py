@@ -73,13 +73,19 @@ def test_everything_runs_and_status_says_since_when_and_where_its_log_is(stack: 
 
 
 def test_second_up_is_quick_and_restarts_nothing(stack: RunningStack) -> None:
-    before = {name: part["pid"] for name, part in _status(stack).items()}
+    before = _pids(stack)
     began = time.monotonic()
     done = stack.slipway("up")
     assert done.returncode == 0, done.stdout + done.stderr
     crowd = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
     assert time.monotonic() - began < 30 * crowd
-    assert {name: part["pid"] for name, part in _status(stack).items()} == before
+    assert _pids(stack) == before
+
+
+def _pids(stack: RunningStack) -> dict[str, object]:
+    """Those of the stack's own parts: instances may come and go, where a test before has pushed something."""
+    places = ("development-", "test-", "staging-", "production-")
+    return {name: part["pid"] for name, part in _status(stack).items() if not name.startswith(places)}
 
 
 def test_everything_listens_on_loopback_only(stack: RunningStack) -> None:

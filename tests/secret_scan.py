@@ -48,7 +48,10 @@ MAY_HOLD: Mapping[str, frozenset[str]] = {
     "worker": frozenset({"prefect_auth"}),
     "worker-production": frozenset({"prefect_auth"}),
     "door": frozenset({"prefect_auth"}),
+    "s3": frozenset({"s3_encryption_key"}),
 }
+OWN_USER = ("s3",)
+"""Parts that run as a user of their own, and start nothing of anybody else's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +286,7 @@ def scan_processes(scanner: Scanner, installation: Installation) -> set[Found]:
         except psutil.Error:
             continue
         # what runs as another user below a part of ours (a build, a check) is given nothing of the part's
-        allowed = MAY_HOLD.get(part, frozenset()) if is_ours else frozenset[str]()
+        allowed = MAY_HOLD.get(part, frozenset()) if is_ours or part in OWN_USER else frozenset[str]()
         for owner, names in owners.items():
             if owner and is_instance_of(part, owner):
                 allowed |= names

@@ -45,7 +45,7 @@ from domain.canonical import sha256_hex
 from domain.errors import ConfigError, InvariantError, RefusedError, TransientError
 from domain.ports_backup import Recovery
 from domain.service import Outcome
-from domain.wal import find_gaps, is_segment, missing_histories
+from domain.wal import WalGap, find_gaps, is_segment, missing_histories
 
 TOOLS = ("barman-cloud-backup", "barman-cloud-restore")
 PREFIX = "postgres"
@@ -145,7 +145,10 @@ class BarmanEngine:
 
     def verify(self, backup: str, *, expected_sha256: str = "") -> Evidence:
         self._find(backup)
-        return self._records.verify(backup, expected_sha256)
+        return self._records.verify(backup, expected_sha256, folder=f"{self._prefix}base/{backup}/")
+
+    def verify_log(self, *, since: str, seed: str, bytes_max: int) -> Evidence:
+        return self._archive.verify(since=since, seed=seed, bytes_max=bytes_max)
 
     @contextmanager
     def restore(
@@ -155,7 +158,7 @@ class BarmanEngine:
         found = self._find(backup)
         if directory.exists() and any(directory.iterdir()):
             raise ConfigError(f"{directory} is not empty. Restore into an empty folder.")
-        evidence = self._records.verify(backup, found.manifest_sha256)
+        evidence = self.verify(backup, expected_sha256=found.manifest_sha256)
         if not evidence.is_intact:
             words = evidence.unavailable or evidence.damage[0]
             raise InvariantError(f"Backup {backup} is damaged: {words}. Restore another one.")
@@ -169,10 +172,13 @@ class BarmanEngine:
                 yield Recovery(
                     directory,
                     {"restore_command": command, **self._records.replay_settings(backup), **recovery_settings(target)},
+                    evidence=replace(evidence, manifest_sha256=found.manifest_sha256),
                 )
             serving.close()
 
     def wal_state(self, *, since: str = "", until: str = "") -> WalState:
+        # asked before the archive is read: what is archived meanwhile is no gap
+        told = self._server.archiver() if self._server else None
         names = self._archive.names()
         segments = sorted(name for name in names if is_segment(name))
         newest = max(segments, key=lambda name: (name[8:], name), default="")
@@ -184,9 +190,9 @@ class BarmanEngine:
             gaps=tuple(find_gaps(segments, since=since, until=until)),
             missing_histories=tuple(missing_histories(list(names))),
         )
-        if self._server is None:
+        if told is None:
             return state
-        told = self._server.archiver()
+        state = replace(state, gaps=(*state.gaps, *_find_lost_end(segments, told.last_archived, since, until)))
         waiting_s = (told.now - told.waiting_since).total_seconds() if told.waiting_since else 0.0
         return replace(
             state,
@@ -394,6 +400,13 @@ class BarmanEngine:
         if self._server is None:
             raise ConfigError("This engine was opened without a server. Open it to write.")
         return self._server
+
+
+def _find_lost_end(segments: Sequence[str], last_archived: str, since: str, until: str) -> Sequence[WalGap]:
+    """The last segment that the server knows to be archived, where the archive does not have it: no gap shows that."""
+    if not segments or until or not is_segment(last_archived) or last_archived in segments:
+        return ()
+    return (WalGap(last_archived, last_archived, 1),) if last_archived[8:] >= since[8:] else ()
 
 
 def _time(text: object) -> datetime:

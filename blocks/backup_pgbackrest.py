@@ -182,6 +182,9 @@ class PgBackRestEngine:
             parent.unavailable,
         )
 
+    def verify_log(self, *, since: str, seed: str, bytes_max: int) -> Evidence:
+        return Evidence("log", unavailable="pgBackRest proves the log only where it replays it")
+
     @contextmanager
     def restore(
         self, backup: str, target: Target, directory: Path, *, user: str | None, limit_s: float
@@ -202,7 +205,8 @@ class PgBackRestEngine:
             self._lay_out(backup, configuration, directory, user=user, limit_s=limit_s)
             command = f"{self._binary} --config={configuration} --stanza={self._stanza} archive-get %f %p"
             replay = self._records.replay_settings(backup)
-            yield Recovery(directory, {"restore_command": command, **replay, **recovery_settings(target)})
+            settings = {"restore_command": command, **replay, **recovery_settings(target)}
+            yield Recovery(directory, settings, evidence=replace(evidence, manifest_sha256=found.manifest_sha256))
 
     def wal_state(self, *, since: str = "", until: str = "") -> WalState:
         names = {one.key.rpartition("/")[2]: one.at for one in self._bucket.objects(f"{self._prefix}archive/")}

@@ -57,6 +57,7 @@ class MemoryScratch:
         self.is_blind = False
         self.reasons: dict[str, str] = {}
         self.unmet: tuple[str, ...] = ()
+        self.awaited: list[str] = []
 
     def free_bytes(self) -> int:
         return self.free
@@ -83,10 +84,18 @@ class MemoryScratch:
     def check_indexes(self, name: str) -> Check:
         return self._tool("pages.indexes", "indexes_good")
 
+    def check_rules(self, name: str) -> Sequence[Check]:
+        if reason := self.reasons.get("expectations.rules"):
+            return [unavailable("expectations.rules", reason)]
+        return [passed("expectations.rules", "rules_kept", foreign=0, checks=1, sequences=0)]
+
     def check_pages(self, name: str) -> Check:
         if name in self.damaged and not self.is_blind:
             return failed("pages.checksums", "tool_found", tool="pg_checksums", found="1 bad checksum")
         return self._tool("pages.checksums", "pages_good")
+
+    def await_expectations(self, name: str) -> None:
+        self.awaited.append(name)
 
     def expect(self, name: str, database: str, suites: Mapping[str, Any], *, limit_s: float) -> Findings:
         checks: list[Check] = []

@@ -42,6 +42,31 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "drill.choice_same_cluster": ("of cluster {expected}", "属于集群 {expected}"),
     "drill.choice_older": ("at random of the older ones: {backup}", "随机选取的较早备份：{backup}"),
+    "drill.choice_recorded": ("{backup} is the one that the ledger has", "{backup} 与账本记录一致"),
+    "drill.choice_unknown": (
+        "{backup} lies in the store, and the ledger never heard of it. Find out who wrote it.",
+        "{backup} 在存储中，但账本没有任何记录。请查明是谁写入的。",
+    ),
+    "drill.choice_exchanged": (
+        "{backup}: its manifest is not the one that the ledger has. Find out who wrote it; use an older one.",
+        "{backup}：清单与账本记录不符。请查明是谁改写的，并使用较早的备份。",
+    ),
+    "drill.choice_kept": ("all {count} backups that the ledger has are there", "账本中的 {count} 个备份都在"),
+    "drill.choice_lost": (
+        "{count} backups that the ledger has are gone or have no manifest: {backups}. Find out who removed them.",
+        "账本中的 {count} 个备份已丢失或没有清单：{backups}。请查明是谁删除的。",
+    ),
+    "drill.ledger_holds": ("the ledger's chain of {count} entries holds", "账本 {count} 条记录的哈希链完整"),
+    "drill.ledger_broken": (
+        "The ledger itself was altered: {reason}. Believe nothing that it says; see `slipway ledger verify`.",
+        "账本本身被改动：{reason}。不要相信其中关于备份的记录；参见 `slipway ledger verify`。",
+    ),
+    "drill.step_broke": (
+        "This step fell over: {error}. See the run's log.",
+        "此步骤意外中断：{error}。请查看运行日志。",
+    ),
+    "drill.archive_read": ("{count} files of the log, {size}, as recorded", "日志文件 {count} 个，{size}，与记录一致"),
+    "drill.archive_damaged": ("{count} files of the log: {damage}", "{count} 个日志文件：{damage}"),
     "drill.archive_empty": ("The archive holds no segment of the log.", "归档中没有任何日志段。"),
     "drill.archive_gap": (
         "{count} gaps in the log; the first is {first} to {last}",
@@ -89,6 +114,15 @@ TEXTS: dict[str, tuple[str, str]] = {
     "drill.fingerprint_unreadable": ("{error}", "{error}"),
     "drill.indexes_good": ("every index holds every row ({detail})", "所有索引与行一致（{detail}）"),
     "drill.pages_good": ("every page read ({detail})", "已读取所有数据页（{detail}）"),
+    "drill.server_fell": ("The server fell over while it was looked at: {error}", "检查期间服务器崩溃：{error}"),
+    "drill.rules_kept": (
+        "{foreign} foreign keys, {checks} tables with rules and {sequences} sequences hold",
+        "{foreign} 个外键、{checks} 张有约束的表、{sequences} 个序列均成立",
+    ),
+    "drill.rules_broken": (
+        "The data breaks the database's own rules, in production as well: {broken}",
+        "数据违反数据库自身的约束，生产环境也是如此：{broken}",
+    ),
     "drill.expectations_met": ("{count} expectations met", "{count} 项预期均满足"),
     "drill.expectations_failed": ("of {count}: {failed}", "{count} 项中不满足：{failed}"),
     "drill.rto_kept": ("back after {found}; promised: {limit}", "{found} 后恢复；承诺 {limit}"),
@@ -100,6 +134,8 @@ TEXTS: dict[str, tuple[str, str]] = {
         "{damage}: nobody noticed. The drill is broken; believe no drill until it is mended.",
         "{damage}：没有被发现。演练本身已失效；修复之前不要相信任何演练。",
     ),
+    "drill.tamper_result": ("the last result is as it was signed", "上次结果与签名一致"),
+    "drill.tamper_result_bad": ("{error}", "{error}"),
     "drill.tamper_recent": ("proven {date}; again after a week", "已于 {date} 证明；一周后再次证明"),
     "drill.destroyed": ("server and files are gone", "服务器与文件均已清除"),
     "drill.destruction_failed": ("{error}", "{error}"),

@@ -394,7 +394,9 @@ def conclude_drill(
     if drill.verdict is Verdict.PASS:
         for backup in backups:
             record(Subject(run, ""), "backup.proven", detail=backup, backup=backup, drill=run)
-    words = explain_drill(drill, trend=read_trend.fn(run), digest=signed.get("digest", ""), language=world.language)
+    trend, lost = read_trend.fn(run), read_trend.fn(run, "rpo_s")
+    digest = signed.get("digest", "")
+    words = explain_drill(drill, trend=trend, lost=lost, digest=digest, language=world.language)
     _publish(world, drill, words)
     _tell(world, drill, ", ".join(deciding[:8]), words)
     return {"verdict": drill.verdict.value, "checks": deciding, **signed}
@@ -444,10 +446,11 @@ def open_overdue_drill() -> int:
 
 
 @reading_task
-def read_trend(run: str) -> list[tuple[datetime, float]]:
-    """When drills ended, and after how many seconds their server was back, oldest first."""
+def read_trend(run: str, figure: str = "rto_s") -> list[tuple[datetime, float]]:
+    """When drills ended, and one of their figures (by itself after how many seconds their server was back), oldest
+    first."""
     entries = open_world().ledger.entries(kinds=["drill.completed"], newest_first=True, limit=_TREND)
-    found = [(entry.at, entry.event.data.get("figures", {}).get("rto_s")) for entry in reversed(entries)]
+    found = [(entry.at, entry.event.data.get("figures", {}).get(figure)) for entry in reversed(entries)]
     return [(at, float(seconds)) for at, seconds in found if seconds is not None]
 
 

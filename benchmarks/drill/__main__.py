@@ -154,7 +154,7 @@ def speed(bench: DrillBench, asked: argparse.Namespace) -> int:
     assert "great_expectations" not in sys.modules
     fill(bench, asked.gigabytes)
     packages = PipPackages(
-        bench.scratch.folder.parent / "cache", Path(sys.executable), passed_variables(DEFAULT_VARIABLES)
+        bench.scratch.folder.parent / "cache", bench.barman.python, passed_variables(DEFAULT_VARIABLES)
     )
     packages.folder.mkdir(exist_ok=True)
     packages.folder.chmod(0o755)

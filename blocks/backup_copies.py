@@ -85,7 +85,8 @@ class Copies:
     def objects(self, source: str) -> KeptCopy:
         begun, store = time.monotonic(), self._sources.bucket(source)
         store.require()
-        known, names, copied, copied_bytes = self._last_manifest(source), dict[str, Any](), 0, 0
+        last_names, names, copied, copied_bytes = self._last_manifest(source), dict[str, Any](), 0, 0
+        known = last_names or {}
         for one in store.objects(""):
             mark = {"size_bytes": one.size_bytes, "at": one.at.isoformat()}
             last = known.get(one.key, {})
@@ -97,7 +98,7 @@ class Copies:
             copied, copied_bytes = copied + is_new, copied_bytes + is_new * one.size_bytes
         manifest = {"format": 1, "source": source, "objects": names}
         text = canonical_json(manifest)
-        if names != known:
+        if names != last_names:
             self._bucket.put(f"{OBJECTS}/{source}/manifests/{datetime.now(UTC):%Y%m%dT%H%M%S%f}.json", text.encode())
         size = sum(int(one["size_bytes"]) for one in names.values())
         seconds = time.monotonic() - begun
@@ -174,10 +175,10 @@ class Copies:
                 draft.unlink(missing_ok=True)
         return {"sha256": sha256, "locked_sha256": locked}
 
-    def _last_manifest(self, source: str) -> dict[str, Any]:
+    def _last_manifest(self, source: str) -> dict[str, Any] | None:
         found = self._bucket.objects(f"{OBJECTS}/{source}/manifests/")
         value = self._bucket.get_json(found[-1].key) if found else None
-        return cast(dict[str, Any], value["objects"]) if value else {}
+        return cast(dict[str, Any], value["objects"]) if value else None
 
     def _compare(self, key: str, expected: str) -> None:
         found = self._bucket.hash(key)

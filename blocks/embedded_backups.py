@@ -60,7 +60,7 @@ def open_copies(installation: Installation) -> BackupCopies:
     )
 
     def source(bucket: str) -> BackupBucket:
-        keys = [read_secret(f"s3_{kind}_key", state=state) for kind in ("access", "secret")]
+        keys = [read_secret(f"s3_backup_{kind}_key", state=state) for kind in ("access", "secret")]
         return BackupBucket(Account(_s3_url(installation), *keys), bucket, is_encrypted=False)
 
     return Copies(

@@ -67,7 +67,7 @@ from domain.ports import (
 from domain.ports_backup import BackupCopies, BackupEngine, Purpose
 from domain.ports_capacity import CapacitySettings, HeavyQueries, OutlookStore, Reports
 from domain.ports_cleanup import Cleaning
-from domain.ports_drill import DrillResults, Fingerprints, Scratch
+from domain.ports_drill import DrillResults, Fingerprints, ObjectCopies, Scratch
 from domain.ports_load import LoadHistory
 from domain.revision import release_of
 
@@ -253,6 +253,12 @@ class EmbeddedWorld:
         from blocks.embedded_drills import open_scratch
 
         return open_scratch(self.installation, lambda: self.packages)
+
+    @cached_property
+    def object_copies(self) -> ObjectCopies:
+        from blocks.embedded_drills import open_object_copies
+
+        return open_object_copies(self.installation)
 
     @cached_property
     def drill_results(self) -> DrillResults:

@@ -29,7 +29,7 @@ from blocks.memory_capacity import (
 from blocks.memory_cleaning import MemoryCleaning
 from blocks.memory_commit_statuses import MemoryCommitStatuses
 from blocks.memory_databases import MemoryDatabases
-from blocks.memory_drill import MemoryDrillResults, MemoryFingerprints, MemoryScratch
+from blocks.memory_drill import MemoryDrillResults, MemoryFingerprints, MemoryObjectCopies, MemoryScratch
 from blocks.memory_flow_runs import MemoryFlowRuns
 from blocks.memory_images import MemoryImages
 from blocks.memory_inbox import MemoryInbox
@@ -161,6 +161,7 @@ class MemoryWorld:
     backups: MemoryBackupEngine = field(default_factory=MemoryBackupEngine)
 
     scratch: MemoryScratch = field(default_factory=MemoryScratch)
+    object_copies: MemoryObjectCopies = field(default_factory=MemoryObjectCopies)
     drill_results: MemoryDrillResults = field(default_factory=MemoryDrillResults)
     cleaning: MemoryCleaning = field(default_factory=MemoryCleaning)
     usage_store: MemoryUsageStore = field(default_factory=MemoryUsageStore)

@@ -22,16 +22,20 @@ from typing import Any
 import psutil
 import psycopg
 from psycopg.conninfo import make_conninfo
+from psycopg.sql import SQL, Identifier
 
 from blocks.expectations import run_expectations
 from blocks.fingerprint_postgres import read_restored
 from blocks.identity import as_user, clean_environment, give, give_all
+from blocks.ledger_postgres import PostgresLedger
 from blocks.postgres_server import SUPERUSER
+from blocks.postgres_session import LEDGER_DATABASE, PostgresSession
 from blocks.postgres_tools import Answer, probe_tool, run_tool
 from domain.canonical import sha256_hex
 from domain.drill import Check, Damage, failed, passed, unavailable
 from domain.errors import ConfigError, InvariantError, TransientError
 from domain.fingerprint import Fingerprint
+from domain.ports import Ledger
 from domain.ports_backup import Recovery
 from domain.ports_drill import Findings, Recovered
 
@@ -161,6 +165,21 @@ class PostgresScratch:
     def expect(self, name: str, database: str, suites: Mapping[str, Any], *, limit_s: float) -> Findings:
         place = {"socket": str(self._socket(name)), "port": PORT, "user": SUPERUSER, "database": database}
         return run_expectations(self.data_python, place, suites, user=self.user, limit_s=limit_s)
+
+    def texts(self, name: str, database: str, table: str, column: str) -> Sequence[str]:
+        query = SQL("SELECT DISTINCT {column}::text FROM {table} WHERE {column} IS NOT NULL").format(
+            column=Identifier(column), table=Identifier(*table.split("."))
+        )
+        try:
+            with psycopg.connect(self._conninfo(name), dbname=database, autocommit=True) as connection:
+                return [str(row[0]) for row in connection.execute(query)]
+        except psycopg.OperationalError as exc:
+            raise ConfigError(f"'{database}' of the restored server can't be asked: {_first_line(exc)}") from exc
+        except psycopg.Error as exc:
+            raise ConfigError(f"'{database}' of the restored server: {_first_line(exc)}") from exc
+
+    def ledger(self, name: str) -> Ledger:
+        return PostgresLedger(PostgresSession(make_conninfo(self._conninfo(name), dbname=LEDGER_DATABASE)))
 
     def damage(self, name: str, kind: Damage) -> str:
         """Damage the largest file of an application's table, as a bad disk would; a manifest is damaged elsewhere."""

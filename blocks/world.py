@@ -43,7 +43,7 @@ from domain.ports import (
 from domain.ports_backup import BackupCopies, BackupEngine, Purpose
 from domain.ports_capacity import CapacitySettings, HeavyQueries, OutlookStore, Reports
 from domain.ports_cleanup import Cleaning
-from domain.ports_drill import DrillResults, Fingerprints, Scratch
+from domain.ports_drill import DrillResults, Fingerprints, ObjectCopies, Scratch
 from domain.ports_load import LoadHistory
 
 
@@ -106,6 +106,8 @@ class World(Protocol):
     def fingerprints(self) -> Fingerprints: ...
     @property
     def scratch(self) -> Scratch: ...
+    @property
+    def object_copies(self) -> ObjectCopies: ...
     @property
     def drill_results(self) -> DrillResults: ...
     @property

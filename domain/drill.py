@@ -34,7 +34,17 @@ STEPS = (
 )
 """In the order in which a drill takes them; every check is named `step.check`."""
 
-OPTIONAL = frozenset({"integrity.postgres", "pages.indexes", "choice.older", "choice.cluster", "expectations.suites"})
+OPTIONAL = frozenset(
+    {
+        "integrity.postgres",
+        "pages.indexes",
+        "choice.older",
+        "choice.cluster",
+        "choice.objects",
+        "expectations.suites",
+        "expectations.references",
+    }
+)
 """Checks that some engines, servers or moments lack; without them a drill may still pass, and shows that they lack."""
 
 INTERVAL_FACTOR = 1.5

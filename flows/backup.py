@@ -10,7 +10,6 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from tasks.backup import (
-    BUCKET,
     copy_elsewhere,
     copy_objects,
     dump_database,
@@ -20,6 +19,7 @@ from tasks.backup import (
     sweep_backups,
     take_backup,
 )
+from tasks.drill_objects import list_buckets
 
 
 @flow(name="backup", persist_result=True)
@@ -33,7 +33,8 @@ def backup(kind: Literal["full", "incremental"] = "full", with_dumps: bool = Fal
     run = str(flow_run.id)
     swept = sweep_backups(run)
     taken = take_backup(run, kind)
-    copy_objects(run, BUCKET)
+    for bucket in list_buckets(run):
+        copy_objects(run, bucket)
     if with_dumps:
         for database in list_databases():
             dump_database(run, database)

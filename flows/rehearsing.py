@@ -17,6 +17,7 @@ from tasks.drill import (
     prove_pages,
     restore_scratch,
 )
+from tasks.drill_objects import prove_references
 
 
 def rehearse(
@@ -36,7 +37,7 @@ def rehearse(
             checks += [prove_content(run, backup, name), prove_indexes(run, name)]
             if with_data:
                 judged, findings = prove_data(run, name)
-                checks += judged
+                checks += [*judged, *prove_references(run, backup, name)]
             checks.append(prove_pages(run, name))
         figures = dict(restored.figures)
     finally:

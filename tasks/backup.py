@@ -15,12 +15,12 @@ from domain.backup_report import BackupReport, explain_protection, render_report
 from domain.backup_retention import Retention, choose_expired, choose_log
 from domain.catalogue import say
 from domain.ledger import Entry
+from tasks.data import find_buckets
 from tasks.recording import Subject, effect, effect_task, reading_task
 
 LIMIT_S = 6 * 3600.0
 LEFT_OVER_AGE = timedelta(hours=24)
 DUMPS_KEPT = 8
-BUCKET = "releases"
 _SECOND_LOOK_S = 90.0
 _COPY_AGE_S_MAX = 8 * 86_400.0
 _OBJECTS_AGE_S_MAX = 36 * 3600.0
@@ -157,8 +157,10 @@ def judge_all() -> list[Protection]:
     for database in world.backup_copies.databases():
         entry = _newest("dump.taken", database=database)
         found.append(_judge_entry(f"dump of {database}", entry, copied_at, now, _COPY_AGE_S_MAX))
-    entry = _newest("objects.copied", bucket=BUCKET)
-    return [*found, _judge_entry(f"bucket {BUCKET}", entry, copied_at, now, _OBJECTS_AGE_S_MAX)]
+    for bucket in find_buckets():
+        entry = _newest("objects.copied", bucket=bucket)
+        found.append(_judge_entry(f"bucket {bucket}", entry, copied_at, now, _OBJECTS_AGE_S_MAX))
+    return found
 
 
 def _judge_entry(

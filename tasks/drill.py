@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from blocks.world import World, open_world
-from domain.application import ApplicationFile
 from domain.backup import Backup
 from domain.catalogue import say
 from domain.drill import (
@@ -43,14 +42,14 @@ from domain.expectations import read_suite
 from domain.fingerprint import compare_fingerprints
 from domain.verdict import Verdict
 from tasks.approval import read_live
+from tasks.data import PRODUCTION, read_data
 from tasks.incident import notify, open_incident
-from tasks.instances import find_manifest, read_application_file
+from tasks.instances import find_manifest
 from tasks.recording import Subject, effect, effect_task, reading_task, record
 
 LIMIT_S = 6 * 3600.0
 EXPECTATIONS_LIMIT_S = 900.0
 TAMPER_EVERY = timedelta(days=7)
-PRODUCTION = "production"
 _ATTEMPTS_MAX, _PAUSE_S = 3, 5.0
 _TREND = 120
 
@@ -220,20 +219,17 @@ def prove_data(run: str, name: str) -> tuple[tuple[Check, ...], tuple[str, ...]]
 
 def _read_suites(world: World, application: str) -> Mapping[str, Any]:
     """The suites of the release that is live, by application and file."""
-    live = read_live.fn(application, PRODUCTION)
-    if not live:
+    data, live = read_data(application), read_live.fn(application, PRODUCTION)
+    if data is None:
         return {}
-    site = next(one.name for one in world.environment(PRODUCTION).sites if one.role == "primary")
-    file: ApplicationFile = read_application_file(application, PRODUCTION, site, live)
-    if file.data is None:
-        return {}
+    site = world.environment(PRODUCTION).primary.name
     manifest = find_manifest(application, live)
     target = world.target(PRODUCTION, site)
     return {
         f"{application}.{path.rpartition('/')[2].removesuffix('.json')}": read_suite(
             target.read_file(manifest, path), file=path
         )
-        for path in file.data.expectations
+        for path in data.expectations
     }
 
 

@@ -366,7 +366,8 @@ def _write_s3_identities(kit: Kit) -> Path:
     identities = (
         identity("slipway-up", "s3_admin", "Admin", "Read", "Write", "List", "Tagging"),
         identity("slipway", "s3", *(f"{action}:{BUCKET}" for action in ("Read", "Write", "List", "Tagging"))),
-        identity(backup_bucket.WRITER, "s3_backup", *_in_backups("Read", "Write", "List")),
+        # reads every bucket, because it copies them; writes that with the backups only
+        identity(backup_bucket.WRITER, "s3_backup", "Read", "List", f"Write:{backup_bucket.BUCKET}"),
         identity(backup_bucket.EXPIRER, "s3_backup_expire", *_in_backups("Read", "Write", "List")),
         identity(backup_bucket.READER, "s3_backup_read", *_in_backups("Read", "List")),
         identity("slipway-anchors", "s3_anchor", *(f"{action}:{anchors_s3.BUCKET}" for action in ("Write", "List"))),

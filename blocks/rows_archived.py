@@ -11,7 +11,7 @@ from psycopg import sql
 
 from blocks.rows_catalogue import PolicyFacts, TableFacts
 from blocks.rows_session import Lines, bounded
-from blocks.rows_sql import Values, among_keys, columns, condition, join, kind, related, texts
+from blocks.rows_sql import Values, among_keys, columns, condition, doubled, join, kind, related, texts
 from domain.cleanup_policy import full_name
 from domain.errors import ConfigError
 from domain.ports_cleanup import CopiedTable, Deleted, Expired, Key
@@ -24,7 +24,7 @@ VERSION = "slipway_xmin"
 def copy(connection: Lines, facts: PolicyFacts, picked: Sequence[Key], folder: Path) -> tuple[CopiedTable, ...]:
     """Write a CSV for each table, in one snapshot: the rows with these keys, and all that refers to them."""
     found: list[CopiedTable] = []
-    for table in (*facts.children, facts.table):
+    for number, table in enumerate((*facts.children, facts.table)):
         values = Values()
         root = among_keys(facts.table, picked, values)
         alias = "t" if table is facts.table else "c"
@@ -32,7 +32,7 @@ def copy(connection: Lines, facts: PolicyFacts, picked: Sequence[Key], folder: P
         statement = sql.SQL(
             "COPY (SELECT {}, {}::text AS {} FROM {} AS {} WHERE {} ORDER BY {}) TO STDOUT (FORMAT csv, HEADER)"
         ).format(
-            columns(table.kept, alias),
+            doubled(columns(table.kept, alias)),
             sql.Identifier(alias, "xmin"),
             sql.Identifier(VERSION),
             table.identifier,
@@ -40,7 +40,7 @@ def copy(connection: Lines, facts: PolicyFacts, picked: Sequence[Key], folder: P
             where,
             columns(table.keys, alias),
         )
-        path = folder / f"{table.full_name}.csv"
+        path = folder / f"{number:02}.csv"
         with path.open("wb") as file, connection.cursor() as cursor:
             with cursor.copy(statement, values.bound) as stream:
                 for piece in stream:
@@ -92,7 +92,8 @@ def _load(connection: Lines, table: TableFacts, copied: CopiedTable, place: int)
     connection.execute(
         sql.SQL("CREATE TEMP TABLE {} AS SELECT {}, f.{} FROM {} AS f").format(
             name, join(typed), sql.Identifier(VERSION), whole
-        )
+        ),
+        {},
     )
     connection.execute(sql.SQL("DROP TABLE {}").format(whole))
     keys = join([sql.Identifier(key) for key in table.keys])

@@ -46,8 +46,8 @@ def test_the_first_under_a_key_counts_and_damage_is_told(archives: Archives, tmp
 
 def through_parquet(archives: S3Archives, tables: tuple[CopiedTable, ...], folder: Path) -> list[CopiedTable]:
     found: list[CopiedTable] = []
-    for table in tables:
-        parquet, csv = folder / f"{table.table}.parquet", folder / f"{table.table}.back.csv"
+    for number, table in enumerate(tables):
+        parquet, csv = folder / f"{number}.parquet", folder / f"{number}.back.csv"
         assert archives.pack(table, parquet) == table.rows == archives.unpack(parquet, csv)
         found.append(CopiedTable(table.table, csv, table.columns, table.keys, table.rows))
     return found
@@ -77,6 +77,29 @@ def test_every_kind_of_value_comes_back_as_it_was(rows_stage: RowsStage, tmp_pat
     assert rows_stage.rows.restore(back) == {"public.odd": 4}
     assert rows_stage.run("SELECT t::text FROM odd t ORDER BY id") == before
     assert rows_stage.rows.restore(back) == {"public.odd": 0}
+
+
+def test_odd_names_and_keys_of_several_columns_come_back(rows_stage: RowsStage, tmp_path: Path):
+    rows_stage.run("CREATE TYPE \"a%b\" AS ENUM ('y', 'x')")
+    rows_stage.run(
+        'CREATE TABLE "a/b c" (part "a%b", list int[], name varchar(9), at timestamp(3), "50%" text, "x:y" int, '
+        "PRIMARY KEY (part, list, name))"
+    )
+    rows_stage.run(
+        """INSERT INTO "a/b c" SELECT (ARRAY['x', 'y'])[1 + n % 2]::"a%b", ARRAY[n, n], chr(10) || '"' || n, """
+        "timestamp '2020-01-01 00:00:00.123' + n * interval '1 s', '%s', n FROM generate_series(1, 20) n"
+    )
+    archives = S3Archives(None, lambda: Path(sys.executable))  # type: ignore[arg-type]
+    what = expired(tickets_policy(table="a/b c", age_column="at", children=[]))
+    before = rows_stage.run('SELECT t::text FROM "a/b c" t ORDER BY part, list, name')
+    copied = rows_stage.rows.copy_batch(what, after=None, rows=7, folder=tmp_path)
+    more = rows_stage.rows.copy_batch(what, after=copied.last, rows=100, folder=tmp_path.parent)
+    assert (copied.tables[0].rows, more.tables[0].rows) == (7, 13)
+    copied = rows_stage.rows.copy_batch(what, after=None, rows=100, folder=tmp_path)
+    back = through_parquet(archives, copied.tables, tmp_path)
+    assert rows_stage.rows.delete_archived(what, back, rows=6).rows == 20 and rows_stage.count('"a/b c"') == 0
+    assert rows_stage.rows.restore(back) == {"public.a/b c": 20}
+    assert rows_stage.run('SELECT t::text FROM "a/b c" t ORDER BY part, list, name') == before
 
 
 def copied_out(stage: RowsStage, tmp_path: Path) -> tuple[CopiedTable, ...]:

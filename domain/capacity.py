@@ -187,7 +187,7 @@ class Price(_Model):
     """What a month of so much (`per`) of these resources costs, in the team's currency."""
 
     resources: str
-    per_month: Annotated[float, Field(ge=0)]
+    per_month: Annotated[float, Field(ge=0, le=1e12)]
     per: Amount = 1.0
 
     @property
@@ -273,6 +273,7 @@ class ServiceRule(_Model):
     application: str
     environment: str
     requests_per_s: Annotated[float, Field(gt=0)] | None = None
+    per_month: Annotated[float, Field(ge=0, le=1e9)] | None = None
     instances: Annotated[int, Field(ge=1)] | None = None
     zones: Annotated[int, Field(ge=1, le=9)] = 1
     startup_s: Annotated[float, Field(ge=0)] = 20.0
@@ -346,7 +347,7 @@ def _amount_problems(plan: CapacityPlan) -> Iterator[str]:
     checks: dict[str, Sequence[Callable[[], object]]] = {
         "limits": [one.amount for one in plan.limits],
         "prices": [one.check for one in plan.prices],
-        "services": [partial(unit_of, one.resource) for one in plan.services],
+        "services": [partial(Resource.parse, one.resource) for one in plan.services],
         "planned": [one.planned for one in plan.planned],
         "models": [one.on_gpu for one in plan.models],
         "vectors": [one.planned for one in plan.vectors],

@@ -311,13 +311,18 @@ class EmbeddedWorld:
 
         return open_sources(self.capacity.read(), self.installation, self.environments)
 
-    @cached_property
+    @property
     def heavy_queries(self) -> HeavyQueries:
         from blocks.heavy_queries_postgres import PostgresHeavyQueries
         from blocks.usage_sources import postgres_url
         from domain.capacity import PostgresSource
 
-        return PostgresHeavyQueries(postgres_url(PostgresSource(kind="postgres"), self.installation))
+        servers = {
+            source.owner: postgres_url(source, self.installation)
+            for source in self.capacity.read().sources
+            if isinstance(source, PostgresSource)
+        }
+        return PostgresHeavyQueries(servers)
 
     @cached_property
     def reports(self) -> Reports:

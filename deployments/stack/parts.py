@@ -45,6 +45,9 @@ _POSTGRES_SETTINGS = {
     "tcp_keepalives_idle": "30",
     "timezone": "UTC",
     "log_timezone": "UTC",
+    # counts queries for `capacity`; of statements like ALTER ROLE it would keep the password
+    "shared_preload_libraries": "pg_stat_statements",
+    "pg_stat_statements.track_utility": "off",
 }
 
 

@@ -180,6 +180,7 @@ def _prepare_databases(kit: Kit, server: PostgresServer, *, upgrading: bool) -> 
     superuser = _superuser(kit, server)
     url = server.url(superuser)
     wait_ready(url)
+    ensure_extension(url, "pg_stat_statements")
     ensure_role(url, "prefect", password=kit.credentials["postgres_prefect"])
     ensure_database(url, "prefect", owner="prefect")
     ensure_extension(server.url(superuser, database="prefect"), "pg_trgm")

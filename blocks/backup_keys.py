@@ -14,6 +14,8 @@ from domain.errors import ConfigError, InvariantError
 
 IDENTITY_SECRET = "backup_identity"
 RECIPIENT_SECRET = "backup_recipient"
+CIPHER_SECRET = "backup_cipher"
+"""What pgBackRest encrypts its repository with, before upload."""
 
 
 def make_identity() -> str:

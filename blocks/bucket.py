@@ -17,11 +17,12 @@ _PAUSE_S = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An S3 server and a pair of keys that may make buckets there."""
+    """An S3 server and a pair of keys there."""
 
     endpoint_url: str
     access_key: str
     secret_key: str = field(repr=False)
+    region: str = "us-east-1"
 
     def client(self) -> Any:
         """A boto client of this account, that tries once."""
@@ -33,7 +34,7 @@ class Account:
             endpoint_url=self.endpoint_url,
             aws_access_key_id=self.access_key,
             aws_secret_access_key=self.secret_key,
-            region_name="us-east-1",
+            region_name=self.region,
             config=Config(
                 connect_timeout=2, read_timeout=10, retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}
             ),

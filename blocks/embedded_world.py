@@ -29,6 +29,7 @@ from blocks.load_history_postgres import PostgresLoadHistory
 from blocks.postgres_session import PostgresSession, ledger_session
 from blocks.seal import SEAL_SECRET, Seal, read_seal
 from blocks.settings_seal import open_settings_seal
+from domain.backup_retention import Retention, read_retention
 from domain.break_glass import FACT_KINDS
 from domain.catalogue import Language
 from domain.environment import Environment
@@ -241,6 +242,10 @@ class EmbeddedWorld:
         from blocks.embedded_backups import open_copies
 
         return open_copies(self.installation)
+
+    @cached_property
+    def retention(self) -> Retention:
+        return read_retention(self.installation.backup_keep)
 
     @cached_property
     def fingerprints(self) -> Fingerprints:

@@ -292,3 +292,6 @@ class MemoryCleaning:
 
     def expirables(self) -> dict[str, Expirables]:
         return self.kinds
+
+    def objects(self, bucket: str, prefix: str) -> Expirables:
+        return self.kinds[f"{bucket}/{prefix}"]

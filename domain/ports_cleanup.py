@@ -264,3 +264,10 @@ class Cleaning(Protocol):
     def expirables(self) -> Mapping[str, Expirables]:
         """What else expires, by kind."""
         ...
+
+    def objects(self, bucket: str, prefix: str) -> Expirables:
+        """The objects under a prefix.
+
+        Raises: ConfigError where backups, anchors or archives lie, and for a bucket that there are no keys for.
+        """
+        ...

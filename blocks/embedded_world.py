@@ -280,7 +280,9 @@ class EmbeddedWorld:
     def cleaning(self) -> Cleaning:
         from blocks.embedded_cleaning import EmbeddedCleaning
 
-        made = EmbeddedCleaning(self.installation, self.databases, self.packages, self.ledger, self._running)
+        made = EmbeddedCleaning(
+            self.installation, self.databases, self.packages, self.ledger, self._running, lambda: self.images
+        )
         return cast(Cleaning, made)
 
     def _running(self) -> dict[str, str]:

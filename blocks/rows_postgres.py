@@ -10,7 +10,6 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from psycopg import sql
 
@@ -33,7 +32,7 @@ from blocks.rows_sql import (
 )
 from domain.cleanup import Load, Preview
 from domain.errors import SlipwayError
-from domain.ports_cleanup import Batch, Copied, CopiedTable, Deleted, Expired, Key, Proof
+from domain.ports_cleanup import Batch, Copied, CopiedPartition, CopiedTable, Deleted, Expired, Key, Proof
 
 SAMPLE = 5
 _PROBES = 3
@@ -100,10 +99,17 @@ class PostgresRows:
             facts, bound = _read(connection, expired)
             return partitions_postgres.pending(connection, facts, expired, bound)
 
-    def drop_partition(self, expired: Expired, partition: str) -> int:
+    def copy_partition(
+        self, expired: Expired, partition: str, *, folder: Path, keep: Callable[[CopiedTable], None]
+    ) -> CopiedPartition:
         with self._connected() as connection:
             facts, bound = _read(connection, expired)
-            return partitions_postgres.drop(connection, facts, expired, bound, partition)
+            return partitions_postgres.copy(connection, facts, expired, bound, partition, folder=folder, keep=keep)
+
+    def drop_partition(self, expired: Expired, partition: str, *, state: str = "") -> int:
+        with self._connected() as connection:
+            facts, bound = _read(connection, expired)
+            return partitions_postgres.drop(connection, facts, expired, bound, partition, state=state)
 
     def delete_batch(self, expired: Expired, *, after: Key | None, rows: int) -> Batch:
         """Delete a batch; one that meets a lock is tried again in halves, then later."""
@@ -148,7 +154,7 @@ class PostgresRows:
     def copy_batch(self, expired: Expired, *, after: Key | None, rows: int, folder: Path) -> Copied:
         with self._connected() as connection:
             facts, bound = _read(connection, expired)
-            if bound is None:
+            if bound is None or not facts.order:
                 return Copied((), None)
             with bounded(connection, expired.policy, isolation="repeatable read"):
                 limit(connection, expired.policy, local=True, statement=False)
@@ -163,9 +169,9 @@ class PostgresRows:
                 return Deleted(0, 0, tables[-1].rows)
             return rows_archived.delete(connection, facts, expired, bound, tables, rows)
 
-    def restore(self, tables: Sequence[CopiedTable]) -> dict[str, int]:
+    def restore(self, tables: Sequence[CopiedTable], *, partition: CopiedPartition | None = None) -> dict[str, int]:
         with self._connected() as connection:
-            return rows_archived.restore(connection, tables)
+            return rows_archived.restore(connection, tables, partition=partition)
 
 
 def _read(connection: Lines, expired: Expired) -> tuple[PolicyFacts, str | None]:

@@ -52,8 +52,8 @@ def our_errors() -> Generator[None]:
     except psycopg.errors.InsufficientPrivilege as exc:
         if "row-level security" in str(exc):
             raise ConfigError(
-                f"Row-level security hides rows from clean-up ({_first_line(exc)}), and what is hidden can't be counted "
-                "or held. Let the table's owner see them all (ALTER TABLE ... NO FORCE ROW LEVEL SECURITY)."
+                f"Row-level security hides rows from clean-up ({_first_line(exc)}); what is hidden can't be counted or "
+                "held. Let the table's owner see them all (ALTER TABLE ... NO FORCE ROW LEVEL SECURITY)."
             ) from exc
         raise ConfigError(
             f"The database refuses: {_first_line(exc)}. Grant it to the role of the application."

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from blocks import anchors_s3, archives_s3
 from blocks.backup_bucket import ensure_backup_bucket
-from blocks.bucket import Account, ensure_bucket, ensure_locked_bucket
+from blocks.bucket import Account, ensure_bucket, ensure_locked_bucket, ensure_uploads_end
 from blocks.embedded_backups import is_pgbackrest, open_pgbackrest
 from blocks.installation import STATE_VARIABLE, Installation
 from blocks.ledger_schema import install_schema
@@ -183,6 +183,8 @@ def _wait_servers(kit: Kit, progress: Progress) -> None:
         )
         ensure_bucket(admin, parts.BUCKET)
         ensure_bucket(admin, archives_s3.BUCKET)
+        for bucket in (parts.BUCKET, archives_s3.BUCKET):
+            ensure_uploads_end(admin, bucket)
         ensure_locked_bucket(admin, anchors_s3.BUCKET, retention_days=kit.settings.anchor_retention_days)
         ensure_backup_bucket(admin, lock_days=kit.settings.backup_lock_days)
     if is_pgbackrest(kit.installation):

@@ -7,6 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 from fixtures_rows import RowsStage, expired, tickets_policy, visits_policy
+from psycopg.conninfo import make_conninfo
 
 from blocks import partitions_postgres
 from blocks.rows_postgres import PostgresRows
@@ -142,9 +143,11 @@ def test_a_policy_that_does_not_fit_is_refused_with_what_to_do(
     rows_stage.fill(3, 3, comments=1)
     if before:
         rows_stage.run(before)
-    for ask in (rows_stage.rows.preview, lambda what: rows_stage.rows.delete_batch(what, after=None, rows=10)):
-        with pytest.raises(ConfigError, match=message):
-            ask(expired(tickets_policy(**given)))
+    what = expired(tickets_policy(**given))
+    with pytest.raises(ConfigError, match=message):
+        rows_stage.rows.preview(what)
+    with pytest.raises(ConfigError, match=message):
+        rows_stage.rows.delete_batch(what, after=None, rows=10)
     assert rows_stage.count("tickets") == 6
 
 
@@ -183,7 +186,7 @@ def test_rows_that_row_level_security_hides_are_an_error_and_never_passed_over(r
     rows_stage.run("DO $$ BEGIN CREATE ROLE seer LOGIN PASSWORD 'of-a-test'; EXCEPTION WHEN OTHERS THEN NULL; END $$")
     rows_stage.run("GRANT ALL ON notes TO seer; ALTER TABLE notes ENABLE ROW LEVEL SECURITY")
     rows_stage.run("CREATE POLICY mine ON notes USING (mark = 'mine')")
-    url = psycopg.conninfo.make_conninfo(rows_stage.url, user="seer", password="of-a-test")
+    url = make_conninfo(rows_stage.url, user="seer", password="of-a-test")
     what = expired(tickets_policy(table="notes", age_column="at", children=[]))
     with pytest.raises(ConfigError, match="Row-level security hides rows"):
         PostgresRows(lambda: url).preview(what)
@@ -239,6 +242,19 @@ def test_a_partition_with_a_held_row_is_not_dropped_and_its_other_rows_go_in_bat
         rows_stage.rows.drop_partition(what, one)
     assert sum(delete_all(rows_stage, what)) == 39
     assert rows_stage.run("SELECT id FROM visits WHERE at < '2026-04-01'") == [(2005,)]
+
+
+def test_a_partitioned_table_without_a_primary_key_goes_by_whole_partitions(rows_stage: RowsStage):
+    rows_stage.run("CREATE TABLE bare (at date NOT NULL, n int) PARTITION BY RANGE (at)")
+    rows_stage.run("CREATE TABLE bare_1 PARTITION OF bare FOR VALUES FROM (MINVALUE) TO ('2026-01-01')")
+    rows_stage.run("CREATE TABLE bare_2 PARTITION OF bare FOR VALUES FROM ('2026-01-01') TO ('2027-01-01')")
+    rows_stage.run("INSERT INTO bare SELECT date '2025-06-01' + n, n FROM generate_series(1, 300) n; ANALYZE bare")
+    what = expired(visits_policy(table="bare"))
+    seen = rows_stage.rows.preview(what)
+    assert (seen.method, seen.rows, seen.sample[0]) == ("partitions", 213, "at=2025-06-02")
+    assert rows_stage.rows.drop_partition(what, "public.bare_1") == 213
+    assert rows_stage.rows.delete_batch(what, after=None, rows=10).last is None
+    assert rows_stage.count("bare") == 87
 
 
 def test_a_default_partition_is_refused(rows_stage: RowsStage):

@@ -42,10 +42,12 @@ class MemoryBackupServer:
         self.lsn = SEGMENT_BYTES
         self.rows: list[tuple[int, str, str]] = []
         self.segments: dict[str, bytes] = {}
+        self.archived: dict[str, str] = {}
 
     def write(self, text: str) -> str:
         """Commit a row; returns the place in the log right after it."""
         self.segments[self.segment] = text.encode()
+        self.archived[self.segment] = sha256_hex(text.encode())
         self.lsn += SEGMENT_BYTES
         self.rows.append((self.lsn, self.now().isoformat(), text))
         return write_lsn(self.lsn)
@@ -142,6 +144,12 @@ class MemoryBackupEngine:
             damage += self.verify(parent).damage
         return Evidence(backup, len(manifest.objects), size, tuple(damage))
 
+    def verify_log(self, *, since: str, seed: str, bytes_max: int) -> Evidence:
+        names = [name for name in self.server.segments if name >= since]
+        kept, archived = self.server.segments, self.server.archived
+        damage = tuple(f"{name} is damaged" for name in names if sha256_hex(kept[name]) != archived[name])
+        return Evidence("log", len(names), len(names), damage)
+
     @contextmanager
     def restore(
         self, backup: str, target: Target, directory: Path, *, user: str | None, limit_s: float
@@ -149,13 +157,14 @@ class MemoryBackupEngine:
         found = self._get(backup)
         if directory.exists() and any(directory.iterdir()):
             raise ConfigError(f"{directory} is not empty. Restore into an empty folder.")
-        if damage := self.verify(backup).damage:
-            raise InvariantError(f"{backup} is damaged: {damage[0]}. Restore another one.")
+        evidence = self.verify(backup)
+        if evidence.damage:
+            raise InvariantError(f"{backup} is damaged: {evidence.damage[0]}. Restore another one.")
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "recovery.signal").touch()
         (directory / "rows.json").write_text(json.dumps(self._recovered(found, target)))
         settings = {f"recovery_target_{target.kind}": target.value, "restore_command": "memory %f %p"}
-        yield Recovery(directory, settings)
+        yield Recovery(directory, settings, evidence=replace(evidence, manifest_sha256=found.manifest_sha256))
 
     def wal_state(self, *, since: str = "", until: str = "") -> WalState:
         names = sorted(name for name in self.server.segments if is_segment(name))

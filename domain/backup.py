@@ -152,7 +152,8 @@ class Evidence:
     """What comparing a backup with its manifest found.
 
     `unavailable` says why nothing could be compared; then it is neither intact nor damaged. `damage` names each object
-    that is missing or differs, one sentence each.
+    that is missing or differs, one sentence each. `manifest_sha256` is that of the manifest compared with, where who
+    asked did not know it before.
     """
 
     backup: str
@@ -160,6 +161,7 @@ class Evidence:
     checked_bytes: int = 0
     damage: tuple[str, ...] = ()
     unavailable: str = ""
+    manifest_sha256: str = ""
 
     @property
     def is_intact(self) -> bool:

@@ -28,10 +28,10 @@ from domain.backup import (
     Evidence,
     Expiry,
     WalState,
+    read_log,
 )
-from domain.backup_retention import NeededLog, choose_log
-from domain.errors import ConfigError, InvariantError, RefusedError, TransientError
-from domain.wal import find_gaps, is_segment, missing_histories
+from domain.backup_retention import NeededLog, choose_log, left_after
+from domain.errors import ConfigError, InvariantError, TransientError
 
 ARCHIVED_LIMIT_S = 120
 _POLL_S = 0.1
@@ -116,17 +116,7 @@ class RecordedEngine(ABC):
         return Evidence(backup, checked, size, parent.damage, parent.unavailable)
 
     def wal_state(self, *, since: str = "", until: str = "") -> WalState:
-        names = self._log_names()
-        segments = sorted((name for name in names if is_segment(name)), key=lambda name: (name[8:], name))
-        newest = segments[-1] if segments else ""
-        state = WalState(
-            segments=len(segments),
-            oldest=segments[0] if segments else "",
-            newest=newest,
-            archived_at=names.get(newest),
-            gaps=tuple(find_gaps(segments, since=since, until=until)),
-            missing_histories=tuple(missing_histories(list(names))),
-        )
+        state = read_log(self._log_names(), since=since, until=until)
         if self._server is None:
             return state
         told = self._server.archiver()
@@ -142,16 +132,9 @@ class RecordedEngine(ABC):
 
     def expire(self, backups: Sequence[str], *, dry_run: bool, window_begin: datetime | None = None) -> Expiry:
         known = {one.id: one for one in self.backups()}
-        for name in backups:
-            if name not in known:
-                self._find(name)
-            if known[name].hold:
-                raise RefusedError(f"Backup {name} is held: {known[name].hold}. Let it go first.")
-        left = [one for one in known.values() if one.is_done and one.id not in backups]
-        if backups and not left:
-            raise RefusedError("Nothing whole would be left. Take a backup first, then expire.")
-        if orphans := [one.id for one in left if one.parent in backups]:
-            raise RefusedError(f"{orphans[0]} needs one of these. Expire it as well, or keep its parent.")
+        for name in [name for name in backups if name not in known]:
+            self._find(name)
+        left = left_after(list(known.values()), backups)
         log = choose_log(left, window_begin=window_begin)
         if not dry_run:
             for name in backups:

@@ -21,6 +21,9 @@ from domain.ports_backup import BackupCopies, BackupEngine, Purpose
 
 _KEYS: dict[Purpose, str] = {"write": "s3_backup", "expire": "s3_backup_expire", "read": "s3_backup_read"}
 
+_SOURCE_KEYS = {"releases": "s3", "archives": "s3_archive"}
+"""With whose keys a bucket is read that is copied."""
+
 
 def open_engine(installation: Installation, purpose: Purpose) -> BackupEngine:
     """Open the installation's engine with the keys of a purpose."""
@@ -100,7 +103,7 @@ def open_copies(installation: Installation) -> BackupCopies:
     )
 
     def source(bucket: str) -> BackupBucket:
-        keys = [read_secret(f"s3_{kind}_key", state=state) for kind in ("access", "secret")]
+        keys = [read_secret(f"{_SOURCE_KEYS[bucket]}_{kind}_key", state=state) for kind in ("access", "secret")]
         return BackupBucket(Account(_s3_url(installation), *keys), bucket, is_encrypted=False)
 
     return Copies(

@@ -10,7 +10,7 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from tasks.backup import (
-    BUCKET,
+    BUCKETS,
     copy_elsewhere,
     copy_objects,
     dump_database,
@@ -37,7 +37,8 @@ def backup(
     run = str(flow_run.id)
     swept = sweep_backups(run)
     taken = take_backup(run, kind)
-    copy_objects(run, BUCKET)
+    for bucket in BUCKETS:
+        copy_objects(run, bucket)
     if with_dumps:
         for database in list_databases():
             dump_database(run, database)

@@ -26,7 +26,9 @@ RETRY_DELAYS_S = (2.0, 5.0, 10.0, 20.0, 40.0, 60.0)
 """barman-cloud gives up within a second of the store's absence and never tries again; so a backup is begun anew, for
 about as long as a store takes to come back. pgBackRest tries again itself."""
 
-BUCKET = "releases"
+BUCKETS = ("releases", "archives")
+"""What is copied besides PostgreSQL: releases as they were installed, and rows that were archived before they were
+deleted, of which there is no other copy."""
 _NAMED_MAX = 100
 _SECOND_LOOK_S = 90.0
 _COPY_AGE_S_MAX = 8 * 86_400.0
@@ -49,7 +51,8 @@ def take_backup(run: str, kind: str) -> dict[str, Any]:
     with effect(subject, "backup", "taken", detail=kind, backup_kind=chosen.value, engine=engine.name) as outcome:
         fingerprint = partial(world.fingerprints.take, f"slipway-{run}-{kind}")
         taken = engine.backup(chosen, label=f"run {run} {kind}", limit_s=LIMIT_S, on_progress=_show, extra=fingerprint)
-        outcome.update(_facts(taken))
+        earlier = [one for one in engine.backups() if one.is_done and one.kind is taken.kind and one.id != taken.id]
+        outcome.update(_facts(taken, earlier[-1] if earlier else None))
     return taken.as_dict()
 
 
@@ -215,8 +218,10 @@ def judge_all() -> list[Protection]:
     for database in world.backup_copies.databases():
         entry = _newest("dump.taken", database=database)
         found.append(_judge_entry(f"dump of {database}", entry, copied_at, now, _COPY_AGE_S_MAX))
-    entry = _newest("objects.copied", bucket=BUCKET)
-    return [*found, _judge_entry(f"bucket {BUCKET}", entry, copied_at, now, _OBJECTS_AGE_S_MAX)]
+    for bucket in BUCKETS:
+        entry = _newest("objects.copied", bucket=bucket)
+        found.append(_judge_entry(f"bucket {bucket}", entry, copied_at, now, _OBJECTS_AGE_S_MAX))
+    return found
 
 
 def _judge_entry(
@@ -251,11 +256,12 @@ def _window_begin(now: datetime) -> datetime:
     return now - timedelta(days=open_world().retention.window_days)
 
 
-def _facts(taken: Backup) -> dict[str, Any]:
-    """What the ledger keeps of a backup: its facts, and how fast it was."""
+def _facts(taken: Backup, before: Backup | None) -> dict[str, Any]:
+    """What the ledger keeps of a backup: its facts, how fast it was, and by how much it outgrew the one before."""
     rate = int(taken.size_bytes / taken.seconds) if taken.seconds else 0
     facts = {name: value for name, value in taken.as_dict().items() if name not in ("kind", "engine", "hold")}
-    return {**facts, "seconds": round(taken.seconds, 3), "bytes_per_s": rate}
+    grown = {"stored_grown_bytes": taken.stored_bytes - before.stored_bytes} if before else {}
+    return {**facts, "seconds": round(taken.seconds, 3), "bytes_per_s": rate, **grown}
 
 
 def _show(progress: BackupProgress) -> None:

@@ -41,9 +41,9 @@ def test_a_night_with_dumps_takes_copies_and_says_what_is_not_protected(stage: S
         "prefect",
         "slipway_ledger",
     }
-    assert stage.world.backup_copies.kept["releases"] == stage.world.backup_copies.buckets["releases"]
+    assert stage.world.backup_copies.kept == stage.world.backup_copies.buckets
     (page,) = stage.world.screen.reports["backup"]
-    assert "4 of 4 not protected" in page and len(ended["unprotected"]) == 4
+    assert "5 of 5 not protected" in page and len(ended["unprotected"]) == 5
     assert stage.world.screen.bars["backup-progress"] > 0
 
 
@@ -64,6 +64,9 @@ def test_an_incremental_one_stands_on_the_one_before(stage: Stage):
     first = take_backup.fn("run-1", "full")
     second = take_backup.fn("run-2", "incremental")
     assert second["parent"] == first["id"] and second["kind"] == BackupKind.INCREMENTAL
+    third = take_backup.fn("run-3", "full")
+    (*_, entry) = stage.world.ledger.entries(kinds=["backup.taken"])
+    assert entry.data["stored_grown_bytes"] == third["stored_bytes"] - first["stored_bytes"]
 
 
 def test_the_same_run_takes_it_once(stage: Stage):

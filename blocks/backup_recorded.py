@@ -28,10 +28,11 @@ from domain.backup import (
     Evidence,
     Expiry,
     WalState,
+    read_log,
 )
-from domain.backup_retention import NeededLog, choose_log
-from domain.errors import ConfigError, InvariantError, RefusedError, TransientError
-from domain.wal import WalGap, find_gaps, is_segment, missing_histories
+from domain.backup_retention import NeededLog, choose_log, left_after
+from domain.errors import ConfigError, InvariantError, TransientError
+from domain.wal import WalGap, is_segment
 
 ARCHIVED_LIMIT_S = 120
 _POLL_S = 0.1
@@ -119,19 +120,10 @@ class RecordedEngine(ABC):
         # asked before the archive is read: what is archived meanwhile is no gap
         told = self._server.archiver() if self._server else None
         names = self._log_names()
-        segments = sorted((name for name in names if is_segment(name)), key=lambda name: (name[8:], name))
-        newest = segments[-1] if segments else ""
-        state = WalState(
-            segments=len(segments),
-            oldest=segments[0] if segments else "",
-            newest=newest,
-            archived_at=names.get(newest),
-            gaps=tuple(find_gaps(segments, since=since, until=until)),
-            missing_histories=tuple(missing_histories(list(names))),
-        )
+        state = read_log(names, since=since, until=until)
         if told is None:
             return state
-        state = replace(state, gaps=(*state.gaps, *_find_lost_end(segments, told.last_archived, since, until)))
+        state = replace(state, gaps=(*state.gaps, *_find_lost_end(names, told.last_archived, since, until)))
         waiting_s = (told.now - told.waiting_since).total_seconds() if told.waiting_since else 0.0
         return replace(
             state,
@@ -144,16 +136,9 @@ class RecordedEngine(ABC):
 
     def expire(self, backups: Sequence[str], *, dry_run: bool, window_begin: datetime | None = None) -> Expiry:
         known = {one.id: one for one in self.backups()}
-        for name in backups:
-            if name not in known:
-                self._find(name)
-            if known[name].hold:
-                raise RefusedError(f"Backup {name} is held: {known[name].hold}. Let it go first.")
-        left = [one for one in known.values() if one.is_done and one.id not in backups]
-        if backups and not left:
-            raise RefusedError("Nothing whole would be left. Take a backup first, then expire.")
-        if orphans := [one.id for one in left if one.parent in backups]:
-            raise RefusedError(f"{orphans[0]} needs one of these. Expire it as well, or keep its parent.")
+        for name in [name for name in backups if name not in known]:
+            self._find(name)
+        left = left_after(list(known.values()), backups)
         log = choose_log(left, window_begin=window_begin)
         if not dry_run:
             for name in backups:
@@ -269,9 +254,9 @@ class RecordedEngine(ABC):
         return self._server
 
 
-def _find_lost_end(segments: Sequence[str], last_archived: str, since: str, until: str) -> Sequence[WalGap]:
+def _find_lost_end(names: Mapping[str, datetime], last_archived: str, since: str, until: str) -> Sequence[WalGap]:
     """The last segment that the server knows to be archived, where the archive does not have it: no gap shows that."""
-    if not segments or until or not is_segment(last_archived) or last_archived in segments:
+    if not any(map(is_segment, names)) or until or not is_segment(last_archived) or last_archived in names:
         return ()
     return (WalGap(last_archived, last_archived, 1),) if last_archived[8:] >= since[8:] else ()
 

@@ -145,10 +145,28 @@ class MemoryRows:
             raise ConfigError(
                 f"No table '{expired.policy.table}' in this database. There are: {', '.join(self.tables)}."
             )
+        self._refuse_misfits(expired, name)
         return name
 
     def _children(self, expired: Expired) -> list[str]:
-        return [".".join(full_name(name)) for name in expired.policy.children]
+        found = [".".join(full_name(name)) for name in expired.policy.children]
+        for given, name in zip(expired.policy.children, found, strict=True):
+            if name not in self.tables:
+                raise ConfigError(f"No table '{given}' in this database. There are: {', '.join(self.tables)}.")
+        return found
+
+    def _refuse_misfits(self, expired: Expired, table: str) -> None:
+        """Refuse what the catalogue of a database would: columns and references as the rows there are have them."""
+        policy, children = expired.policy, self._children(expired)
+        columns = {column for row in self.tables[table] for column in row}
+        if columns and policy.age_column not in columns:
+            raise ConfigError(f"Policy '{policy.name}': column '{policy.age_column}' of {table} does not exist.")
+        for one in (*policy.only, *expired.all_holds):
+            if columns and one.column not in columns:
+                raise ConfigError(f"{table} has no column '{one.column}'. It has: {', '.join(sorted(columns))}.")
+        for child, (_, parent) in self.references.items():
+            if parent in (table, *children) and child not in children:
+                raise ConfigError(f"Rows of {child} refer to {parent}. Add it to 'children'.")
 
     def _past(self, expired: Expired) -> list[Row]:
         age = expired.policy.age_column

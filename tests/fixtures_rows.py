@@ -49,6 +49,14 @@ class RowsStage:
 
     def fill(self, old: int, new: int, *, comments: int = 0, files: int = 0) -> None:
         """Tickets of two years and of yesterday, each with so many comments with so many files."""
+        self.fill_tickets(old, new, comments=comments)
+        self.run(
+            "INSERT INTO files SELECT row_number() OVER (), c.id, '\\x00ff' FROM comments c, generate_series(1, %s) n",
+            files,
+        )
+
+    def fill_tickets(self, old: int, new: int, *, comments: int = 0) -> None:
+        """Tickets of two years and of yesterday, each with so many comments."""
         for count, days in ((old, 730), (new, 1)):
             self.run(
                 "INSERT INTO tickets (customer, subject, created_at) "
@@ -61,10 +69,6 @@ class RowsStage:
             "INSERT INTO comments (ticket_id, body) SELECT id, CASE n WHEN 1 THEN NULL WHEN 2 THEN '' ELSE 'x,' END "
             "FROM tickets, generate_series(1, %s) n",
             comments,
-        )
-        self.run(
-            "INSERT INTO files SELECT row_number() OVER (), c.id, '\\x00ff' FROM comments c, generate_series(1, %s) n",
-            files,
         )
 
     def months(self, first: int = 1, last: int = 6, *, rows: int = 40) -> None:

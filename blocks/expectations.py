@@ -1,8 +1,8 @@
 """Lets Great Expectations judge a database, in a child process with an environment of its own.
 
-Called by scratch servers. The library takes five seconds and a quarter of a gigabyte to import, so that no process of
-ours ever does; the child gets suites and place on its standard input, and answers with JSON. It has no password: it
-reaches the server through a socket that only its user may open.
+Called by scratch servers and by clean-up. The library takes five seconds and a quarter of a gigabyte to import, so that
+no process of ours ever does; the child gets suites and place on its standard input, and answers with JSON. To a scratch
+server it has no password: a socket that only its user may open leads there. To a live one it gets the application's.
 """
 
 import json

@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,6 +13,7 @@ from domain.archive import NONE
 from domain.canonical import sha256_hex
 from domain.cleanup import Load, Preview
 from domain.cleanup_policy import ConditionPart, full_name
+from domain.drill import Check, failed, passed
 from domain.errors import ConfigError, InvariantError, RefusedError
 from domain.ports_cleanup import (
     Batch,
@@ -28,6 +29,7 @@ from domain.ports_cleanup import (
     Proof,
     Removed,
 )
+from domain.ports_drill import Findings
 
 Row = dict[str, Any]
 
@@ -299,6 +301,7 @@ class MemoryCleaning:
     archives: MemoryArchives = field(default_factory=MemoryArchives)
     own_policies: str = "cleanup: []"
     kinds: dict[str, Expirables] = field(default_factory=dict[str, Expirables])
+    unmet: set[str] = field(default_factory=set[str])
 
     @contextmanager
     def folder(self) -> Generator[Path]:
@@ -307,6 +310,15 @@ class MemoryCleaning:
 
     def rows(self, application: str, environment: str) -> MemoryRows:
         return self.databases.setdefault((application, environment), MemoryRows())
+
+    def expect(self, application: str, environment: str, suites: Mapping[str, Any], *, limit_s: float) -> Findings:
+        checks: list[Check] = []
+        for suite, expectations in suites.items():
+            bad = [one["type"] for one in expectations if one["type"] in self.unmet]
+            name, count = f"expectations.{suite}", len(expectations)
+            failing = failed(name, "expectations_failed", count=count, failed="; ".join(bad))
+            checks.append(failing if bad else passed(name, "expectations_met", count=count))
+        return Findings(tuple(checks))
 
     def expirables(self) -> dict[str, Expirables]:
         return self.kinds

@@ -14,7 +14,12 @@ from domain.cleanup_policy import CleanupPart
 from domain.ports_cleanup import Expired
 
 NOW = datetime(2026, 7, 1, tzinfo=UTC)
-SCHEMA = """
+VISITS = """
+CREATE TABLE visits (id bigint, at timestamptz NOT NULL, page text, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+"""
+SCHEMA = (
+    VISITS
+    + """
 CREATE TABLE tickets (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, customer int NOT NULL, subject text,
     created_at timestamptz NOT NULL, words tsvector GENERATED ALWAYS AS (to_tsvector('english', subject)) STORED);
 CREATE INDEX ON tickets (created_at);
@@ -23,9 +28,9 @@ CREATE TABLE comments (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, ticke
 CREATE INDEX ON comments (ticket_id);
 CREATE TABLE files (id int PRIMARY KEY, comment_id bigint NOT NULL REFERENCES comments, content bytea);
 CREATE INDEX ON files (comment_id);
-CREATE TABLE visits (id bigint, at timestamptz NOT NULL, page text, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
 CREATE TABLE notes (id int PRIMARY KEY, at date NOT NULL, mark text);
 """
+)
 _numbers = itertools.count(1)
 
 

@@ -39,9 +39,11 @@ share_percent_max = 25
 """
 
 
-def settle(stage: Stage, *, old: int = 10, new: int = 90, file: str = FILE + POLICY, letter: str = "a") -> MemoryRows:
+def settle(
+    stage: Stage, *, old: int = 10, new: int = 90, file: str = FILE + POLICY, letter: str = "a", **more: Any
+) -> MemoryRows:
     """Make a release live whose file has a policy, on a database with tickets of two years and of today."""
-    digest = stage.pin(letter, file=file)
+    digest = stage.pin(letter, file=file, **more)
     stage.world.ledger.append(
         Event("rollout.completed", application=APPLICATION, environment="production", release=digest)
     )
@@ -275,6 +277,28 @@ def test_the_command_says_where_each_policy_stands_and_which_archive_is_encrypte
     listed = CliRunner().invoke(app, ["archives"])
     (written,) = stage.world.ledger.entries(kinds=["archive.written"])
     assert written.data["encryption"] == "none" and written.data["prefix"] in listed.output and " no " in listed.output
+
+
+SUITE = '[{"type": "ExpectTableRowCountToBeBetween", "table": "tickets", "arguments": {"min_value": 1}}]'
+
+
+def test_expectations_are_judged_before_and_after_and_unmet_ones_keep_every_row(stage: Stage):
+    file = FILE + POLICY + '[data]\nexpectations = ["suites/desk.json"]\n'
+    rows = settle(stage, file=file, files={"suites/desk.json": SUITE})
+    approve(stage, plan_of(cleanup())["policy_hash"])
+    stage.world.cleaning.unmet = {"ExpectTableRowCountToBeBetween"}
+    with pytest.raises(InvariantError, match=r"Nothing was deleted: the data is not as expected .expectations\.desk"):
+        cleanup(dry_run=False)
+    assert len(rows.tables["public.tickets"]) == 100 and stage.kinds().count("cleanup.begun") == 0
+    stage.world.cleaning.unmet = set()
+    (outcome,) = cleanup(dry_run=False)
+    assert outcome["done"]["verdict"] == "PASS" and len(rows.tables["public.tickets"]) == 90
+    judged = stage.world.ledger.entries(kinds=["cleanup.judged"])
+    assert [(one.data["when"], bool(one.data["unmet"])) for one in judged] == [
+        ("before", True),
+        ("before", False),
+        ("after", False),
+    ]
 
 
 def test_capacity_is_told_what_a_policy_would_free(stage: Stage):

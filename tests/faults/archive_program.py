@@ -1,7 +1,7 @@
 """Archives and deletes what is expired, as `cleanup` does, and dies at the n-th boundary: driven by the test.
 
-Each line of its input is `URL STORE NUMBER RUN TABLE` (tickets, or visits with its partitions). For each it forks (what is
-imported need not be imported again), and the child carries `cleanup` out and is killed at that boundary by SIGKILL,
+Each line of its input is `URL STORE NUMBER RUN TABLE` (tickets, or visits with its partitions). For each it forks (what
+is imported need not be imported again), and the child carries `cleanup` out and is killed at that boundary by SIGKILL,
 without a word; 0: at none. A boundary is before or after a call of a port that changes something. Archives are files in
 STORE, and so is the ledger: both outlive the child. Answers with the child's status and the boundaries it passed.
 """

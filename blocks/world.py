@@ -45,6 +45,7 @@ from domain.ports_capacity import CapacitySettings, HeavyQueries, OutlookStore, 
 from domain.ports_cleanup import Cleaning
 from domain.ports_drill import DrillResults, Fingerprints, Scratch
 from domain.ports_load import LoadHistory
+from domain.ports_restore import Restorations
 
 
 class World(Protocol):
@@ -106,6 +107,8 @@ class World(Protocol):
     def fingerprints(self) -> Fingerprints: ...
     @property
     def scratch(self) -> Scratch: ...
+    @property
+    def restorations(self) -> Restorations: ...
     @property
     def drill_results(self) -> DrillResults: ...
     @property

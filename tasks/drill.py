@@ -8,13 +8,13 @@ its run, so a step that runs again has to look again.
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from blocks.world import World, open_world
 from domain.application import ApplicationFile
-from domain.backup import Backup
+from domain.backup import Backup, Target
 from domain.catalogue import say
 from domain.drill import (
     Check,
@@ -41,6 +41,7 @@ from domain.drill_report import deciding_checks, explain_drill, name_verdict
 from domain.errors import ConfigError, InvariantError, SlipwayError, TransientError
 from domain.expectations import read_suite
 from domain.fingerprint import compare_fingerprints
+from domain.ports_drill import Findings
 from domain.verdict import Verdict
 from tasks.approval import read_live
 from tasks.incident import notify, open_incident
@@ -67,12 +68,15 @@ class Looked:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """A backup that is a server now, or not: see the checks. `damage` is what was done to it on purpose."""
+    """A backup that is a server now, or not: see the checks. `damage` is what was done to it on purpose, `lsn` how far
+    it came, `last_commit_at` (ISO 8601) the last commit that it has."""
 
     checks: tuple[Check, ...]
     figures: dict[str, float] = field(default_factory=dict[str, float])
     is_running: bool = False
     damage: str = ""
+    lsn: str = ""
+    last_commit_at: str = ""
 
 
 @reading_task
@@ -99,8 +103,11 @@ def look_at_backups(run: str, seed: str, objectives: Objectives) -> Looked:
 
 
 @reading_task
-def restore_scratch(run: str, backup: str, name: str, damage: str = "") -> Restored:
+def restore_scratch(run: str, backup: str, name: str, damage: str = "", target: Target | None = None) -> Restored:
     """Steps 3, 4, 6 and 7: lay a backup out on a scratch server, and let it recover to the place that it names.
+
+    Args:
+        target: recover to this place instead.
 
     Effect: a server with its files on this machine, until `destroy_scratch`. May be repeated.
     """
@@ -111,7 +118,7 @@ def restore_scratch(run: str, backup: str, name: str, damage: str = "") -> Resto
         return Restored((space,))
     for attempt in range(1, _ATTEMPTS_MAX + 1):
         try:
-            restored = _restore(world, known, name, damage)
+            restored = _restore(world, known, name, damage, target)
         except TransientError as exc:
             if attempt == _ATTEMPTS_MAX:
                 return Restored((space, unavailable("restore.files", str(exc))))
@@ -119,14 +126,14 @@ def restore_scratch(run: str, backup: str, name: str, damage: str = "") -> Resto
             continue
         except (SlipwayError, OSError) as exc:
             return Restored((space, failed("restore.files", "restore_failed", backup=backup, error=str(exc)[:400])))
-        return Restored((space, *restored.checks), restored.figures, restored.is_running, restored.damage)
+        return replace(restored, checks=(space, *restored.checks))
     raise AssertionError("unreachable")
 
 
-def _restore(world: World, backup: Backup, name: str, damage: str) -> Restored:
+def _restore(world: World, backup: Backup, name: str, damage: str, asked: Target | None) -> Restored:
     engine, scratch = world.backup_engine("read"), world.scratch
     manifest = engine.manifest(backup.id)
-    target, known = named_target(backup, manifest.extra if manifest else {})
+    target, known = (asked, None) if asked else named_target(backup, manifest.extra if manifest else {})
     if target is None:
         return Restored((failed("target.reached", "target_none"),))
     begun = time.monotonic()
@@ -142,9 +149,10 @@ def _restore(world: World, backup: Backup, name: str, damage: str) -> Restored:
             checks.append(failed("recovery.server", "recovery_failed", error=str(exc)[:400]))
             return Restored(tuple(checks), figures, damage=done)
     checks.append(passed("recovery.server", "recovered", seconds=recovered.seconds))
-    checks.append(check_target(target, known.lsn if known else backup.target_lsn, recovered.lsn))
+    expected = known.lsn if known else "" if asked else backup.target_lsn
+    checks.append(check_target(target, expected, recovered.lsn))
     figures |= {"recovery_s": recovered.seconds, "rto_s": time.monotonic() - begun}
-    return Restored(tuple(checks), figures, is_running=True, damage=done)
+    return Restored(tuple(checks), figures, True, done, recovered.lsn, recovered.last_commit_at)
 
 
 @reading_task
@@ -201,16 +209,9 @@ def prove_data(run: str, name: str) -> tuple[tuple[Check, ...], tuple[str, ...]]
     checks: list[Check] = []
     lines: list[str] = []
     for application in world.applications.list():
-        try:
-            suites = _read_suites(world, application.name)
-        except SlipwayError as exc:
-            checks.append(unavailable(f"expectations.{application.name}", str(exc)))
-            continue
-        if suites:
-            database = f"{application.name}_{PRODUCTION}"
-            found = world.scratch.expect(name, database, suites, limit_s=EXPECTATIONS_LIMIT_S)
-            checks += found.checks
-            lines += found.lines
+        found = _expect(world, name, application.name, PRODUCTION)
+        checks += found.checks
+        lines += found.lines
     if not checks:
         checks.append(
             unavailable("expectations.suites", "no application in production names any ([data] in slipway.toml)")
@@ -218,17 +219,36 @@ def prove_data(run: str, name: str) -> tuple[tuple[Check, ...], tuple[str, ...]]
     return tuple(checks), tuple(lines)
 
 
-def _read_suites(world: World, application: str) -> Mapping[str, Any]:
+@reading_task
+def prove_data_of(run: str, name: str, application: str, environment: str) -> tuple[tuple[Check, ...], tuple[str, ...]]:
+    """The suites of one application's live release, on its restored database; returns checks and findings."""
+    found = _expect(open_world(), name, application, environment)
+    if found.checks:
+        return tuple(found.checks), tuple(found.lines)
+    return (unavailable("expectations.suites", "the live release names none ([data] in slipway.toml)"),), ()
+
+
+def _expect(world: World, name: str, application: str, environment: str) -> Findings:
+    try:
+        suites = _read_suites(world, application, environment)
+    except SlipwayError as exc:
+        return Findings((unavailable(f"expectations.{application}", str(exc)),))
+    if not suites:
+        return Findings(())
+    return world.scratch.expect(name, f"{application}_{environment}", suites, limit_s=EXPECTATIONS_LIMIT_S)
+
+
+def _read_suites(world: World, application: str, environment: str) -> Mapping[str, Any]:
     """The suites of the release that is live, by application and file."""
-    live = read_live.fn(application, PRODUCTION)
+    live = read_live.fn(application, environment)
     if not live:
         return {}
-    site = next(one.name for one in world.environment(PRODUCTION).sites if one.role == "primary")
-    file: ApplicationFile = read_application_file(application, PRODUCTION, site, live)
+    site = world.environment(environment).primary.name
+    file: ApplicationFile = read_application_file(application, environment, site, live)
     if file.data is None:
         return {}
     manifest = find_manifest(application, live)
-    target = world.target(PRODUCTION, site)
+    target = world.target(environment, site)
     return {
         f"{application}.{path.rpartition('/')[2].removesuffix('.json')}": read_suite(
             target.read_file(manifest, path), file=path
@@ -237,7 +257,7 @@ def _read_suites(world: World, application: str) -> Mapping[str, Any]:
     }
 
 
-@effect_task
+@reading_task
 def destroy_scratch(run: str, name: str) -> Check:
     """Step 13: end the server and remove its files. Effect: may be repeated."""
     begun = time.monotonic()

@@ -28,9 +28,11 @@ from tasks.restore import (
     publish_preview,
     publish_restored,
     read_closed_restore,
+    settle_prepared,
     show_restore,
     tell_bad_backup,
     weigh_restore,
+    write_prepared,
 )
 
 ROUNDS_MAX = 20
@@ -74,7 +76,9 @@ def restore(
     else:
         prepared = compare_kept(run, application, environment, kept)
     why = (reason, requester)
-    first = show_restore(run, act, application, environment, prepared, kept, why, "first")
+    is_kept = act == "restore" and prepared.is_usable
+    facts = settle_prepared(run) if is_kept else write_prepared(prepared)
+    first = show_restore(run, act, application, environment, facts, kept, why, "first")
     publish_preview(run, first, dry_run)
     if act == "restore" and not prepared.is_usable:
         _refuse_bad(run, application, environment, prepared)
@@ -82,9 +86,9 @@ def restore(
         forget_restore(run)
         return Completed(message="Nothing was changed. The report shows what would be lost and what comes back.")
     for turn in range(1, ROUNDS_MAX):
-        shown = show_restore(run, act, application, environment, prepared, kept, why, f"{turn}-{flow_run.run_count}")
+        shown = show_restore(run, act, application, environment, facts, kept, why, f"{turn}-{flow_run.run_count}")
         if open_world().environment(environment).approval:
-            shown, verdict = _ask(run, shown, turn)
+            shown, verdict = _ask(run, shown, facts, turn)
             if verdict["outcome"] != "approve":
                 cause = f"{verdict['approver']}: {verdict['reason']}"
                 return _end(run, application, environment, verdict["outcome"], cause)
@@ -120,15 +124,13 @@ def _refuse_unclear(run: str, application: str, environment: str, reason: str, a
         )
 
 
-def _ask(run: str, shown: RestoreShown, turn: int) -> tuple[RestoreShown, dict[str, str]]:
+def _ask(run: str, shown: RestoreShown, facts: str, turn: int) -> tuple[RestoreShown, dict[str, str]]:
     """Ask; returns what the answer was bound to, and the answer."""
     seen = [shown]
-    why, prepared = (shown.reason, shown.requester), shown.prepared
+    what = (run, shown.act, shown.application, shown.environment, facts, shown.kept, (shown.reason, shown.requester))
 
     def show(gate: str, attempt: int) -> RestoreShown:
-        now = show_restore(
-            run, shown.act, shown.application, shown.environment, prepared, shown.kept, why, f"{gate}-{attempt}"
-        )
+        now = show_restore(*what, f"{gate}-{attempt}")
         seen.append(now)
         return now
 
@@ -141,7 +143,7 @@ def _ask(run: str, shown: RestoreShown, turn: int) -> tuple[RestoreShown, dict[s
         limit_s=ANSWER_LIMIT_S,
         show=show,
         render=explain_request,
-        weigh=lambda seen, gate, attempt, answer: weigh_restore(run, seen, gate, attempt, answer),
+        weigh=lambda now, gate, attempt, answer: weigh_restore(*what, now.hash, gate, attempt, answer),
     )
     return seen[-1], verdict
 

@@ -4,6 +4,7 @@ Called by `restore` and, for a run that died, by `reconcile`; their order is `fl
 asked nothing is changed but the scratch server and files of ours; each effect asks the ledger first what lets it.
 """
 
+import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from blocks.world import World, open_world
-from domain.canonical import digest_of
+from domain.canonical import canonical_json, digest_of
 from domain.catalogue import say
 from domain.drill import Check, check_space, failed, passed, unavailable
 from domain.errors import ConfigError, RefusedError, SlipwayError, TransientError
@@ -119,9 +120,19 @@ def remember_prepared(run: str, prepared: Prepared) -> None:
     open_world().restorations.remember(key_of(run), prepared.as_dict())
 
 
-@reading_task
+@effect_task
+def settle_prepared(run: str) -> str:
+    """Fix what this run asks about, as JSON. Effect: none; kept: where it has to be restored aside once more, nothing
+    else is asked about, and what is loaded is compared with this."""
+    facts = open_world().restorations.recall(key_of(run))
+    if facts is None:
+        raise ConfigError("What was restored aside is not there any more. Start `restore` again.")
+    return write_prepared(read_prepared(facts))
+
+
+@effect_task
 def compare_kept(run: str, application: str, environment: str, kept: str) -> Prepared:
-    """What comes back with a database that was kept, and what is lost. Raises: ConfigError that lists what there is."""
+    """What comes back with a database that was kept, and what is lost; looked at once. Raises: ConfigError."""
     world = open_world()
     found = world.restorations.find(application, environment)
     one = found.kept.get(kept)
@@ -147,17 +158,26 @@ def show_restore(
     act: str,
     application: str,
     environment: str,
-    prepared: Prepared,
+    prepared: str,
     kept: str,
     why: tuple[str, str],
     turn: str,
 ) -> RestoreShown:
-    """Collect what an approver is to be shown, as it is now. Effect: none; kept, since the answer is bound to it."""
-    return look_at_restore(run, act, application, environment, prepared, kept, why)
+    """Collect what an approver is to be shown, as it is now. Effect: none; kept, since the answer is bound to it.
+
+    Args:
+        prepared: as JSON: Prefect knows a task by its arguments, and equal objects can look different to it.
+    """
+    return look_at_restore(act, application, environment, read_prepared(json.loads(prepared)), kept, why)
+
+
+def write_prepared(prepared: Prepared) -> str:
+    """Write what was prepared as one text, the same each time."""
+    return canonical_json(prepared.as_dict())
 
 
 def look_at_restore(
-    run: str, act: str, application: str, environment: str, prepared: Prepared, kept: str, why: tuple[str, str]
+    act: str, application: str, environment: str, prepared: Prepared, kept: str, why: tuple[str, str]
 ) -> RestoreShown:
     """Read everything that an approval of a restore binds. `why`: the reason, and who asks."""
     world = open_world()
@@ -197,23 +217,31 @@ def _judge_live(application: str, environment: str, live: str, prepared: Prepare
 
 
 @effect_task
-def weigh_restore(run: str, shown: RestoreShown, gate: str, attempt: int, answer: dict[str, str]) -> dict[str, str]:
-    """Decide whether an answer about a restore counts; see `weigh_question`."""
-    why = (shown.reason, shown.requester)
-    prepared = shown.prepared
-    if shown.act == "restore":
-        facts = open_world().restorations.recall(key_of(run))
-        prepared = read_prepared(facts) if facts else replace(prepared, digest="")
-    now = look_at_restore(run, shown.act, shown.application, shown.environment, prepared, shown.kept, why)
+def weigh_restore(
+    run: str,
+    act: str,
+    application: str,
+    environment: str,
+    prepared: str,
+    kept: str,
+    why: tuple[str, str],
+    shown_hash: str,
+    gate: str,
+    attempt: int,
+    answer: dict[str, str],
+) -> dict[str, str]:
+    """Decide whether an answer about a restore counts; see `weigh_question`. `prepared` as for `show_restore`."""
+    facts = json.loads(prepared)
+    now = look_at_restore(act, application, environment, read_prepared(facts), kept, why)
     return weigh_question(
-        Subject(run, shown.application, shown.environment, actor=answer.get("approver", "") or "unknown"),
+        Subject(run, application, environment, actor=answer.get("approver", "") or "unknown"),
         noun=NOUN,
         gate=gate,
         attempt=attempt,
-        hashes=(shown.hash, now.hash),
+        hashes=(shown_hash, now.hash),
         answer=answer,
-        requester=shown.requester,
-        data={"act": shown.act, "digest": prepared.digest, "kept": shown.kept, "reason": shown.reason},
+        requester=why[1],
+        data={"act": act, "digest": facts["digest"], "kept": kept, "reason": why[0][:500]},
     )
 
 
@@ -416,6 +444,8 @@ def sweep_restores() -> int:
     Effect: may be repeated. What was live and is kept stays. Returns how much went.
     """
     world, swept = open_world(), 0
+    # what is there is read before who is at work: a restore that begins in between is not in it
+    servers, left = [*world.scratch.leftovers()], [*world.restorations.left_over()]
     alive = {key_of(one.id) for one in world.run_records.unfinished(flow=FLOW)}
 
     def remove(key: str, act: Callable[[], None]) -> int:
@@ -424,10 +454,10 @@ def sweep_restores() -> int:
         act()
         return 1
 
-    for name in world.scratch.leftovers():
+    for name in servers:
         if name.startswith(SCRATCH):
             swept += remove(name.removeprefix(SCRATCH), lambda name=name: world.scratch.destroy(name))
-    for one in world.restorations.left_over():
+    for one in left:
         swept += remove(one.key, lambda one=one: _remove(world, one.key, one.application, one.environment))
     return swept
 

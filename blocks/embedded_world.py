@@ -70,6 +70,7 @@ from domain.ports_capacity import CapacitySettings, HeavyQueries, OutlookStore, 
 from domain.ports_cleanup import Cleaning
 from domain.ports_drill import DrillResults, Fingerprints, ObjectCopies, Scratch
 from domain.ports_load import LoadHistory
+from domain.ports_restore import Restorations
 from domain.revision import release_of
 
 _opened: "EmbeddedWorld | None" = None
@@ -264,6 +265,12 @@ class EmbeddedWorld:
         from blocks.embedded_drills import open_object_copies
 
         return open_object_copies(self.installation)
+
+    @cached_property
+    def restorations(self) -> Restorations:
+        from blocks.embedded_restores import open_restorations
+
+        return open_restorations(self.installation, lambda: self.databases)
 
     @cached_property
     def drill_results(self) -> DrillResults:

@@ -88,6 +88,9 @@ class MemoryScratch:
     def fingerprint(self, name: str) -> Fingerprint:
         return _print(self.servers[name])
 
+    def address(self, name: str) -> str:
+        return f"memory:{name}"
+
     def check_indexes(self, name: str) -> Check:
         return self._tool("pages.indexes", "indexes_good")
 

@@ -38,6 +38,7 @@ from blocks.memory_ledger import MemoryLedger
 from blocks.memory_load_history import MemoryLoadHistory
 from blocks.memory_notifier import MemoryNotifier
 from blocks.memory_packages import MemoryPackages
+from blocks.memory_restorations import MemoryRestorations
 from blocks.memory_reviews import MemoryReviews
 from blocks.memory_run_records import MemoryRunRecords
 from blocks.memory_runner import MemoryRunner
@@ -175,6 +176,7 @@ class MemoryWorld:
 
     def __post_init__(self) -> None:
         self.fingerprints = MemoryFingerprints(self.backups.server)
+        self.restorations = MemoryRestorations(self.backups.server, self.scratch)
         places = [(environment.name, site.name) for environment in ENVIRONMENTS for site in environment.sites]
         self.sites = {place: MemorySite(self.users_per_s, self.behaviour) for place in places}
         for number, site in enumerate(self.sites.values(), start=1):

@@ -1,6 +1,6 @@
 """Scratch servers: a restored data folder, started where nobody else reaches it, looked into, and destroyed.
 
-Called by `restore_drill`. Such a server listens on a socket in a folder of its own and on no port, lets
+Called by `restore_drill` and `restore`. Such a server listens on a socket in a folder of its own and on no port, lets
 in only us, archives nothing, and has none of the restored settings: no cron, no subscription, no library, no hook of
 the source runs again. It is a daemon with a name, so that each step of a drill finds it, and so that the next drill
 finds what a killed one left.
@@ -147,6 +147,9 @@ class PostgresScratch:
             raise InvariantError(f"The restored server fell over while it was read: {_first_line(exc)}") from exc
         except (psycopg.Error, UnicodeError) as exc:
             raise InvariantError(f"Something restored can't be read: {_first_line(exc)}") from exc
+
+    def address(self, name: str) -> str:
+        return self._conninfo(name)
 
     def check_indexes(self, name: str) -> Check:
         data, check = self._root(name) / "data", "pages.indexes"

@@ -46,6 +46,7 @@ from domain.ports_capacity import CapacitySettings, HeavyQueries, OutlookStore, 
 from domain.ports_cleanup import Cleaning
 from domain.ports_drill import DrillResults, Fingerprints, ObjectCopies, Scratch
 from domain.ports_load import LoadHistory
+from domain.ports_restore import Restorations
 
 
 class World(Protocol):
@@ -111,6 +112,7 @@ class World(Protocol):
     def scratch(self) -> Scratch: ...
     @property
     def object_copies(self) -> ObjectCopies: ...
+    def restorations(self) -> Restorations: ...
     @property
     def drill_results(self) -> DrillResults: ...
     @property

@@ -76,6 +76,10 @@ class Scratch(Protocol):
         """Hash every row. Raises: InvariantError where something can't be read."""
         ...
 
+    def address(self, name: str) -> str:
+        """Where a started server is asked from this machine, without a secret."""
+        ...
+
     def check_indexes(self, name: str) -> Check:
         """`pages.indexes`: `pg_amcheck --heapallindexed`, where the extension exists."""
         ...

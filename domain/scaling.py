@@ -168,7 +168,7 @@ class OpenQuestion:
     deadline: str
 
 
-QUESTION_NOUNS = ("scale", "load_policy")
+QUESTION_NOUNS = ("scale", "load_policy", "restore")
 QUESTION_OPENING = tuple(f"{noun}.requested" for noun in QUESTION_NOUNS)
 QUESTION_CLOSING = tuple(f"{noun}.{end}" for noun in QUESTION_NOUNS for end in ("granted", "rejected", "expired"))
 

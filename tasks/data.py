@@ -14,16 +14,16 @@ OWN_BUCKETS = ("releases", "archives", "anchors")
 """The buckets of Slipway itself that are copied; that with the backups is what they are copied to."""
 
 
-def read_data(application: str) -> DataPart | None:
-    """The table `[data]` of the release that is live in production; None where there is none, or no such release.
+def read_data(application: str, environment: str = PRODUCTION) -> DataPart | None:
+    """The table `[data]` of the release that is live in an environment; None where there is none, or no such release.
 
     Raises: as `read_application_file`.
     """
-    live = read_live.fn(application, PRODUCTION)
+    live = read_live.fn(application, environment)
     if not live:
         return None
-    site = open_world().environment(PRODUCTION).primary.name
-    return read_application_file(application, PRODUCTION, site, live).data
+    site = open_world().environment(environment).primary.name
+    return read_application_file(application, environment, site, live).data
 
 
 def find_buckets() -> tuple[str, ...]:

@@ -17,6 +17,8 @@ TEXTS: dict[str, tuple[str, str]] = {
     "drill.outcome_pass": ("pass", "通过"),
     "drill.outcome_fail": ("**FAIL**", "**失败**"),
     "drill.outcome_unavailable": ("*unavailable*", "*不可用*"),
+    "drill.database_taken": ("{rows} rows in {tables} tables taken out", "已取出 {tables} 个表共 {rows} 行"),
+    "drill.database_not_taken": ("The database could not be taken out: {error}", "未能取出数据库：{error}"),
     "drill.unavailable": ("{reason}", "{reason}"),
     "drill.choice_none": (
         "There is no finished backup. Start the flow `backup`.",

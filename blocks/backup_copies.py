@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
-from blocks.backup_bucket import BackupBucket
+from blocks.backup_bucket import BackupBucket, Listed
 from blocks.backup_keys import lock_away
 from blocks.bundle import sha256_of
 from blocks.disk_identity import same_disk
@@ -28,8 +28,16 @@ from domain.canonical import canonical_json, sha256_hex
 from domain.errors import ConfigError, InvariantError
 
 DUMPS, OBJECTS = "dumps", "objects"
-_INDEX = "slipway-copies.json"
-_SUFFIX = ".age"
+INDEX = "slipway-copies.json"
+SUFFIX = ".age"
+
+
+class Source(Protocol):
+    """What is copied object by object: a bucket, or files that are copied as if they were one."""
+
+    def require(self) -> None: ...
+    def objects(self, prefix: str) -> Sequence[Listed]: ...
+    def fetch(self, key: str, path: Path) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +46,7 @@ class Sources:
 
     server: PostgresServer
     password: Callable[[], str]
-    bucket: Callable[[str], BackupBucket]
+    bucket: Callable[[str], Source]
 
 
 class Copies:
@@ -66,7 +74,7 @@ class Copies:
         return list_databases(self._sources.server.url(self._sources.password()))
 
     def dump(self, database: str, *, label: str) -> KeptCopy:
-        begun, key = time.monotonic(), f"{DUMPS}/{database}/{label}.dump{_SUFFIX}"
+        begun, key = time.monotonic(), f"{DUMPS}/{database}/{label}.dump{SUFFIX}"
         self._bucket.require()
         if not self._bucket.exists(key):
             with tempfile.TemporaryDirectory(dir=self._work, prefix="dump-") as name:
@@ -115,13 +123,13 @@ class Copies:
         for one in self._bucket.objects(""):
             mark = {"size_bytes": one.size_bytes, "at": one.at.isoformat()}
             kept = index.get(one.key, {})
-            path = folder / (one.key if one.key.endswith(_SUFFIX) else f"{one.key}{_SUFFIX}")
+            path = folder / (one.key if one.key.endswith(SUFFIX) else f"{one.key}{SUFFIX}")
             if {name: kept.get(name) for name in mark} == mark and path.exists():
                 continue
             index[one.key] = {**mark, **self._copy_out(one.key, path)}
             copied, copied_bytes = copied + 1, copied_bytes + one.size_bytes
         text = canonical_json({"format": 1, "objects": index})
-        write_private(folder / _INDEX, text)
+        write_private(folder / INDEX, text)
         size, seconds = sum(int(one["size_bytes"]) for one in index.values()), time.monotonic() - begun
         return KeptCopy("second place", len(index), size, copied, copied_bytes, sha256_hex(text), seconds, "client")
 
@@ -145,7 +153,7 @@ class Copies:
             expirer.purge(f"{DUMPS}/")
         return gone
 
-    def _keep_object(self, store: BackupBucket, source: str, key: str) -> tuple[str, bool]:
+    def _keep_object(self, store: Source, source: str, key: str) -> tuple[str, bool]:
         """Keep an object's content under its SHA-256; returns that, and whether it is new."""
         with tempfile.TemporaryDirectory(dir=self._work, prefix="object-") as name:
             draft = Path(name) / "content"
@@ -165,7 +173,7 @@ class Copies:
             plain = Path(name) / "plain"
             sha256 = self._bucket.fetch(key, plain)
             try:
-                if key.endswith(_SUFFIX):
+                if key.endswith(SUFFIX):
                     shutil.copyfile(plain, draft)
                 else:
                     lock_away(plain, draft, self._recipient())
@@ -199,6 +207,6 @@ class Copies:
 
 def _read_index(folder: Path) -> dict[str, Any]:
     try:
-        return cast(dict[str, Any], json.loads((folder / _INDEX).read_text())["objects"])
+        return cast(dict[str, Any], json.loads((folder / INDEX).read_text())["objects"])
     except (FileNotFoundError, ValueError, KeyError):
         return {}

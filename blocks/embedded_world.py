@@ -69,6 +69,7 @@ from domain.ports_capacity import CapacitySettings, HeavyQueries, OutlookStore, 
 from domain.ports_cleanup import Cleaning
 from domain.ports_drill import DrillResults, Fingerprints, ObjectCopies, Scratch
 from domain.ports_load import LoadHistory
+from domain.ports_recovery import RecoveryRoom
 from domain.revision import release_of
 
 _opened: "EmbeddedWorld | None" = None
@@ -259,6 +260,12 @@ class EmbeddedWorld:
         from blocks.embedded_drills import open_object_copies
 
         return open_object_copies(self.installation)
+
+    @cached_property
+    def recovery_room(self) -> RecoveryRoom:
+        from blocks.embedded_drills import open_recovery_room
+
+        return open_recovery_room(self.installation)
 
     @cached_property
     def drill_results(self) -> DrillResults:

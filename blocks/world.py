@@ -45,6 +45,7 @@ from domain.ports_capacity import CapacitySettings, HeavyQueries, OutlookStore, 
 from domain.ports_cleanup import Cleaning
 from domain.ports_drill import DrillResults, Fingerprints, ObjectCopies, Scratch
 from domain.ports_load import LoadHistory
+from domain.ports_recovery import RecoveryRoom
 
 
 class World(Protocol):
@@ -108,6 +109,8 @@ class World(Protocol):
     def scratch(self) -> Scratch: ...
     @property
     def object_copies(self) -> ObjectCopies: ...
+    @property
+    def recovery_room(self) -> RecoveryRoom: ...
     @property
     def drill_results(self) -> DrillResults: ...
     @property

@@ -63,7 +63,7 @@ class MemoryBackupEngine:
     """
 
     name = "memory"
-    kinds: Sequence[BackupKind] = (BackupKind.FULL, BackupKind.INCREMENTAL)
+    kinds: Sequence[BackupKind] = (BackupKind.FULL, BackupKind.DIFFERENTIAL, BackupKind.INCREMENTAL)
 
     def __init__(self, server: MemoryBackupServer | None = None) -> None:
         self.server = server or MemoryBackupServer()
@@ -92,7 +92,8 @@ class MemoryBackupEngine:
         if label in self.labels and self.kept[self.labels[label]].is_done:
             return self.kept[self.labels[label]]
         server, done = self.server, [one for one in self.backups() if one.is_done]
-        parent = done[-1].id if kind is BackupKind.INCREMENTAL and done else ""
+        parents = [one for one in done if kind is BackupKind.INCREMENTAL or one.kind is BackupKind.FULL]
+        parent = parents[-1].id if kind is not BackupKind.FULL and parents else ""
         begun = Backup(
             id=f"{server.now():%Y%m%dT%H%M%S}-{len(self.kept):03}",
             kind=kind if parent else BackupKind.FULL,

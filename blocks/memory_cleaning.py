@@ -2,13 +2,14 @@
 
 import json
 import tempfile
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from domain.archive import NONE
 from domain.canonical import sha256_hex
 from domain.cleanup import Load, Preview
 from domain.cleanup_policy import ConditionPart, full_name
@@ -16,12 +17,14 @@ from domain.errors import ConfigError, InvariantError, RefusedError
 from domain.ports_cleanup import (
     Batch,
     Copied,
+    CopiedPartition,
     CopiedTable,
     Deleted,
     Expirable,
     Expirables,
     Expired,
     Key,
+    Locked,
     Proof,
     Removed,
 )
@@ -74,7 +77,12 @@ class MemoryRows:
         self._table(expired)
         return []
 
-    def drop_partition(self, expired: Expired, partition: str) -> int:
+    def copy_partition(
+        self, expired: Expired, partition: str, *, folder: Path, keep: Callable[[CopiedTable], None]
+    ) -> CopiedPartition:
+        raise RefusedError(f"There is no partition {partition} in memory.")
+
+    def drop_partition(self, expired: Expired, partition: str, *, state: str = "") -> int:
         raise RefusedError(f"There is no partition {partition} in memory.")
 
     def delete_batch(self, expired: Expired, *, after: Key | None, rows: int) -> Batch:
@@ -122,7 +130,7 @@ class MemoryRows:
         keys = {row["id"] for row in _read(tables[-1])}
         return Deleted(gone, along, sum(1 for row in self.tables[table] if row["id"] in keys))
 
-    def restore(self, tables: Sequence[CopiedTable]) -> dict[str, int]:
+    def restore(self, tables: Sequence[CopiedTable], *, partition: CopiedPartition | None = None) -> dict[str, int]:
         found: dict[str, int] = {}
         for one in reversed(tables):
             there = {row["id"] for row in self.tables[one.table]}
@@ -196,6 +204,10 @@ def _read(table: CopiedTable) -> list[Row]:
     return [json.loads(line, object_hook=back) for line in table.file.read_text().splitlines()]
 
 
+def _never(file: Path, to: Path) -> None:
+    raise InvariantError(f"{file} is not encrypted, so nothing opens it.")
+
+
 class MemoryArchives:
     """Fulfils `domain.ports_cleanup.Archives` for tests; `blobs` shows what is kept. Files stay what they are."""
 
@@ -209,6 +221,18 @@ class MemoryArchives:
     def unpack(self, file: Path, to: Path) -> int:
         to.write_bytes(file.read_bytes())
         return len(file.read_text().splitlines())
+
+    def lock(self, file: Path, to: Path) -> Locked:
+        return Locked(file, NONE, _never)
+
+    def open(self, file: Path, to: Path) -> None:
+        raise ConfigError("Nothing in memory is encrypted.")
+
+    def seal(self, content: bytes) -> bytes:
+        return content
+
+    def unseal(self, content: bytes) -> bytes:
+        return content
 
     def put(self, key: str, path: Path, *, sha256: str) -> None:
         content = path.read_bytes()
@@ -268,3 +292,6 @@ class MemoryCleaning:
 
     def expirables(self) -> dict[str, Expirables]:
         return self.kinds
+
+    def objects(self, bucket: str, prefix: str) -> Expirables:
+        return self.kinds[f"{bucket}/{prefix}"]

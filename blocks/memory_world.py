@@ -47,6 +47,7 @@ from blocks.memory_sources import MemorySources
 from blocks.memory_store import MemoryObjectStore
 from blocks.memory_target import MemoryTarget
 from blocks.memory_usage_store import MemoryUsageStore
+from domain.backup_retention import Retention
 from domain.catalogue import Language
 from domain.environment import Environment, Site
 from domain.errors import ConfigError
@@ -160,6 +161,7 @@ class MemoryWorld:
     load_history: MemoryLoadHistory = field(default_factory=MemoryLoadHistory)
     backup_copies: MemoryBackupCopies = field(default_factory=MemoryBackupCopies)
     backups: MemoryBackupEngine = field(default_factory=MemoryBackupEngine)
+    retention: Retention = field(default_factory=Retention)
 
     scratch: MemoryScratch = field(default_factory=MemoryScratch)
     object_copies: MemoryObjectCopies = field(default_factory=MemoryObjectCopies)

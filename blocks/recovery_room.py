@@ -74,6 +74,8 @@ class ProcessRoom:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
         return _read(place / RESULT, words, code=process.returncode)
 
     def destroy(self, name: str) -> None:

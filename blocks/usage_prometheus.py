@@ -111,15 +111,26 @@ class PrometheusUsage:
         url: of the server, without a path of the API.
         place: its name in records.
         token: sent as a bearer token where it is given; it is never printed.
+        user, password: sent where a user is given; the password is never printed.
         limit_s: how long one question may take.
     """
 
-    def __init__(self, url: str, *, place: str = "main", token: str = "", limit_s: float = 20.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        place: str = "main",
+        token: str = "",
+        user: str = "",
+        password: str = "",
+        limit_s: float = 20.0,
+    ) -> None:
         if not url.startswith(("http://", "https://")):
             raise ConfigError(f"'{url[:80]}' is no address of a Prometheus server. Write http://HOST:9090.")
         self._url = url.rstrip("/")
         self._place = place
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._auth = (user, password) if user else None
         self._limit_s = limit_s
 
     @property

@@ -9,7 +9,8 @@ import numpy as np
 
 from domain.errors import ConfigError, TransientError
 from domain.limits import Limit
-from domain.usage import Interval, Measured, Metric, Reading, Resource, as_time
+from domain.series import Remark
+from domain.usage import Interval, Measured, Metric, Reading, Resource, as_name, as_time
 
 PRESENT_S = 150
 QUEUES_MAX = 500
@@ -40,14 +41,15 @@ class RabbitUsage:
         if datetime.now(UTC) - interval.end > timedelta(seconds=PRESENT_S):
             return Reading()
         at = np.array([as_time(interval.end - timedelta(seconds=1))], dtype="datetime64[s]")
+        queues = self._queues()
+        told = {"source": self.name, "answered": QUEUES_MAX, "asked": len(queues), "reason": "it has more queues."}
         return Reading(
             tuple(
-                Measured(
-                    Resource(Metric.QUEUE, self._owner, str(queue["name"])), at, np.array([float(queue["messages"])])
-                )
-                for queue in self._queues()[:QUEUES_MAX]
+                Measured(Resource(Metric.QUEUE, self._owner, _name_of(queue)), at, np.array([float(queue["messages"])]))
+                for queue in queues[:QUEUES_MAX]
                 if "messages" in queue  # a queue that was just declared has no count yet
-            )
+            ),
+            (Remark("usage.half", told),) if len(queues) > QUEUES_MAX else (),
         )
 
     def limits(self) -> list[Limit]:
@@ -66,3 +68,9 @@ class RabbitUsage:
         if answer.status_code != 200 or not isinstance(body, list):
             raise TransientError(f"{self._url} answered {answer.status_code}: {str(body)[:200]}.")
         return cast(list[dict[str, Any]], body)
+
+
+def _name_of(queue: dict[str, Any]) -> str:
+    """Its name, with its virtual host where that is not the usual one: two of them may have queues of one name."""
+    host = str(queue.get("vhost", "/"))
+    return as_name(str(queue["name"]) if host == "/" else f"{host}/{queue['name']}")

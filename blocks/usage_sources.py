@@ -20,6 +20,7 @@ from blocks.usage_machine import MachineUsage
 from blocks.usage_postgres import PostgresUsage
 from blocks.usage_prometheus import PrometheusUsage
 from blocks.usage_rabbitmq import RabbitUsage
+from blocks.usage_redis import RedisUsage
 from blocks.usage_s3 import S3Usage
 from blocks.usage_traefik import TraefikUsage
 from domain.capacity import (
@@ -29,6 +30,7 @@ from domain.capacity import (
     PostgresSource,
     PrometheusSource,
     RabbitSource,
+    RedisSource,
     S3Source,
     Source,
     TraefikSource,
@@ -83,9 +85,17 @@ def _open(source: Source, installation: Installation) -> UsageSource:
         case S3Source():
             return S3Usage(source.owner, _account(source, installation), pages_max=source.pages_max)
         case PrometheusSource():
-            return PrometheusUsage(source.url, place=source.place, token=secret(source.token_secret))
+            password = secret(source.password_secret)
+            token = secret(source.token_secret)
+            return PrometheusUsage(source.url, place=source.place, token=token, user=source.user, password=password)
         case RabbitSource():
             return RabbitUsage(source.owner, source.url, user=source.user, password=secret(source.password_secret))
+        case RedisSource():
+            memory = installation.state / LOOKS_FOLDER / f"redis-{source.owner}.json"
+            password = secret(source.password_secret)
+            return RedisUsage(
+                source.owner, source.url, memory, user=source.user, password=password, queues=source.queues
+            )
         case KubernetesSource():
             given = Access(source.url, secret(source.token_secret), source.ca_file)
             return KubernetesUsage(source.place, given if source.url else read_context(source.context))

@@ -7,6 +7,7 @@ results persist. Tests call `use_world` to put in-memory twins in its place.
 from collections.abc import Callable
 from typing import Protocol, cast
 
+from domain.backup_retention import Retention
 from domain.catalogue import Language
 from domain.environment import Environment
 from domain.ports import (
@@ -103,6 +104,8 @@ class World(Protocol):
     def load_history(self) -> LoadHistory: ...
     @property
     def backup_copies(self) -> BackupCopies: ...
+    @property
+    def retention(self) -> Retention: ...
     @property
     def fingerprints(self) -> Fingerprints: ...
     @property

@@ -27,6 +27,8 @@ READ_ME = (
     "4. Then: slipway recover THIS_FILE --state EMPTY_FOLDER --from STORE_URL (or --copy SECOND_PLACE).",
     "5. By hand: restore PostgreSQL from store.bucket with the keys s3_backup_read_*:",
     "   barman-cloud-restore --endpoint-url URL s3://BUCKET/postgres main BACKUP_ID DIRECTORY;",
+    "   Where store.engine is pgbackrest: pgbackrest restore with repo1-path=/pgbackrest, repo1-s3-bucket=BUCKET,",
+    "   repo1-cipher-type=aes-256-cbc and repo1-cipher-pass=secrets.backup_cipher;",
     "   put secrets into credentials.json (mode 0600) of the new state folder before the first `slipway up`.",
 )
 
@@ -42,10 +44,13 @@ def make_kit(installation: Installation, *, system_id: str, now: datetime) -> di
         "store": {
             "endpoint_url": f"http://127.0.0.1:{installation.ports['s3']}",
             "bucket": BUCKET,
+            "engine": installation.backup_engine,
             "server": f"{PREFIX}/main/",
             "dumps": f"{DUMPS}/",
             "objects": f"{OBJECTS}/",
             "second_place": installation.backup_copy,
+            "second_place_endpoint": installation.backup_copy_endpoint,
+            "second_place_region": installation.backup_copy_region,
         },
         "secrets": secrets,
     }

@@ -113,12 +113,17 @@ def try_members(rows: Array, actual: Array, plan: Plan) -> tuple[list[Array], Ar
         at = plan.thinned[plan.thinned <= rows.shape[1] - origin]
         lines = plan.bank(rows[:, :origin], at)
         tried.append(lines)
-        misses = np.abs(lines - actual[None][:, :, origin + at - 1])
+        truth = actual[:, origin + at - 1]
+        unseen = np.isnan(truth)
+        misses = lines - truth
+        np.abs(misses, out=misses)
         if not total.size:
             total = np.zeros((*lines.shape[:2], len(plan.thinned)))
             counts = np.zeros((lines.shape[1], len(plan.thinned)))
-        total[:, :, : len(at)] += np.where(np.isnan(actual[:, origin + at - 1]), 0, misses)
-        counts[:, : len(at)] += ~np.isnan(actual[:, origin + at - 1])
+        if unseen.any():
+            misses[:, unseen] = 0
+        total[:, :, : len(at)] += misses
+        counts[:, : len(at)] += ~unseen
     per_step = np.divide(total, counts, out=np.full_like(total, np.nan), where=counts > 0)
     # A NaN of a member that refuses stays NaN; one of a step that was never observed is left out of the average.
     per_step[:, counts == 0] = np.nan

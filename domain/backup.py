@@ -19,9 +19,11 @@ Encryption = Literal["client", "engine", "bucket", "none"]
 
 
 class BackupKind(StrEnum):
-    """What a backup is. `FULL` and `INCREMENTAL` are an engine's; the others are copies that `backup` makes itself."""
+    """What a backup is. The first three are an engine's: a full one, what changed since the last full one, what changed
+    since the last of any kind. The others are copies that `backup` makes itself."""
 
     FULL = "full"
+    DIFFERENTIAL = "differential"
     INCREMENTAL = "incremental"
     DUMP = "dump"
     OBJECTS = "objects"

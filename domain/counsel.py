@@ -21,6 +21,7 @@ from domain.advice import (
     memory_request_bytes,
 )
 from domain.capacity import CapacityPlan, ServiceRule
+from domain.cost import price_of_instance
 from domain.forecast import Forecast
 from domain.limits import Limit
 from domain.series import Array, Remark
@@ -104,8 +105,8 @@ def _advise_instances(subject: Subject, service: ServiceRule) -> Advice | None:
     move = Move.OUT if most > now else Move.DOWN if most < now else Move.KEEP
     values = {"resource": subject.resource.key, "now": now, "wanted": most, "least": least, "most": most}
     told = values | {"peak": round(peak, 1), "each": service.requests_per_s, "target": round(100 * target)}
-    price = subject.plan.price_of(subject.resource)
-    cost = None if price is None else (most - now) * service.requests_per_s * price
+    price = price_of_instance(subject.plan, service)
+    cost = None if price is None else (most - now) * price
     return Advice(
         subject.resource.key,
         move,

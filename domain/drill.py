@@ -208,7 +208,7 @@ def _check_cluster(chosen: Chosen, system_id: str) -> list[Check]:
 
 
 def _is_physical(backup: Backup) -> bool:
-    return backup.kind in (BackupKind.FULL, BackupKind.INCREMENTAL)
+    return backup.kind in (BackupKind.FULL, BackupKind.DIFFERENTIAL, BackupKind.INCREMENTAL)
 
 
 def check_archive(state: WalState, *, now: datetime, objectives: Objectives) -> list[Check]:

@@ -11,7 +11,7 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from domain.errors import InvariantError, RefusedError, SlipwayError
-from tasks.archive import archive_batch, delete_archived, finish_archive, list_unfinished
+from tasks.archive import archive_batch, archive_partition, delete_archived, finish_archive, list_unfinished
 from tasks.cleanup import (
     begin_cleanup,
     decide_cleanup,
@@ -99,7 +99,8 @@ def _carry_out(run: str, application: str, environment: str, name: str, plan: di
     is_archived = begin_cleanup(run, application, environment, name, hash)
     rows = related = 0
     for partition in list_partitions(run, application, environment, name, hash):
-        rows += drop_partition(run, application, environment, name, hash, partition)
+        take = _archive_partition if is_archived else drop_partition
+        rows += take(run, application, environment, name, hash, partition)
     after: tuple[str, ...] | None = None
     for number in range(1, _ROUNDS_MAX):
         left = most - rows
@@ -117,6 +118,13 @@ def _carry_out(run: str, application: str, environment: str, name: str, plan: di
 def _remove_things(run: str, application: str, environment: str, name: str, plan: dict[str, Any]) -> dict[str, Any]:
     """Remove what is no row."""
     return remove_things(run, application, environment, name, str(plan["hash"]))
+
+
+def _archive_partition(run: str, application: str, environment: str, name: str, hash: str, partition: str) -> int:
+    """Archive a whole partition, then drop it; what changed meanwhile goes in batches. Returns the rows that went."""
+    archived = archive_partition(run, application, environment, name, hash, partition)
+    deleted = delete_archived(run, application, environment, name, hash, str(archived["prefix"]))
+    return deleted["archived"] - deleted["left"]
 
 
 def _archive_step(

@@ -5,7 +5,7 @@ and what is retried. A crash between the two entries leaves an intent without an
 """
 
 import logging
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -76,6 +76,21 @@ def effect_task(function: Callable[P, R]) -> Task[P, R]:
         retry_delay_seconds=RETRY_DELAYS_S,
         retry_condition_fn=is_transient,
     )
+
+
+def tenacious_task(delays_s: Sequence[float]) -> Callable[[Callable[P, R]], Task[P, R]]:
+    """Make a task of one effect that outlasts a longer absence of the world: tried again after each of these pauses."""
+
+    def make(function: Callable[P, R]) -> Task[P, R]:
+        return _Task(
+            function,
+            persist_result=True,
+            retries=len(delays_s),
+            retry_delay_seconds=list(delays_s),
+            retry_condition_fn=is_transient,
+        )
+
+    return make
 
 
 def reading_task(function: Callable[P, R]) -> Task[P, R]:

@@ -26,7 +26,9 @@ def recover(
     from_url: Annotated[
         str, typer.Option("--from", help="URL of the store that holds the backups; else the kit's own.")
     ] = "",
-    copy: Annotated[str, typer.Option("--copy", help="The second place instead of a store: a folder.")] = "",
+    copy: Annotated[
+        str, typer.Option("--copy", help="The second place instead of a store: a folder, or s3://bucket/prefix.")
+    ] = "",
     to: Annotated[str, typer.Option(help="latest, backup (the newest backup's own point), or a time.")] = "latest",
 ) -> None:
     """Rebuild Slipway on an empty folder: ledger, Prefect's database, applications' databases and objects, releases.

@@ -30,7 +30,7 @@ from blocks.scratch_postgres import PostgresScratch
 from blocks.state_files import SETTINGS
 from blocks.state_files import SOURCE as STATE_FILES
 from blocks.supervisor import Supervisor
-from deployments.recovery.source import READ_KEYS, RecoverySource, open_source, read_state_files
+from deployments.recovery.source import ENGINE, READ_KEYS, RecoverySource, open_source, read_state_files
 from deployments.stack import parts
 from deployments.stack.code import copy_code
 from deployments.stack.credentials import ensure_credentials
@@ -167,7 +167,8 @@ def _lay_files(
     given = json.loads(files[SETTINGS]) if SETTINGS in files else {}
     kept = {name: value for name, value in given.items() if name not in _FOREIGN_SETTINGS}
     if order.isolated:
-        kept.pop("SLIPWAY_BACKUP_COPY", None)
+        kept = {name: value for name, value in kept.items() if not name.startswith("SLIPWAY_BACKUP_COPY")}
+    kept["SLIPWAY_BACKUP_ENGINE"] = ENGINE  # what took the backups goes on taking them
     write_private(state / SETTINGS, json.dumps(kept, indent=2, sort_keys=True))
     write_private(state / "credentials.json", json.dumps(kit["secrets"], indent=2))
     os.environ[STATE_VARIABLE] = str(state)

@@ -26,6 +26,7 @@ from blocks.installation import read_installation, state_folder, write_private
 from blocks.postgres_server import wait_ready
 from blocks.supervisor import Supervisor
 from deployments.recovery.recover import Order, Recovered, names_of, recover, without_archiving
+from deployments.recovery.source import ENGINE
 from deployments.recovery_kit import digest_secrets, make_kit, read_kit, write_kit
 from deployments.stack import parts
 from deployments.stack.client import use_prefect
@@ -68,6 +69,10 @@ class Rehearsal:
         try:
             kit = self._kit()
             name = "server.recovered"
+            if (engine := kit["store"].get("engine", ENGINE)) != ENGINE:
+                self.checks.append(unavailable(name, f"the engine is {engine}: recovered by hand only"))
+                self._write()
+                return
             stack = self._recover(kit)
             name = "isolation.started"
             self._start(stack)

@@ -12,12 +12,13 @@ from blocks.backup_copies import OBJECTS
 from blocks.backup_keys import IDENTITY_SECRET
 from blocks.bucket import Account
 from blocks.scratch_objects import Reader, ScratchObjects
-from blocks.second_place import SecondPlace
+from blocks.second_place import SecondPlace, open_bucket_place, open_folder
 from blocks.state_files import SOURCE as STATE_FILES
 from domain.drill_objects import BucketCopy, choose_at
 from domain.errors import ConfigError, TransientError
 
 READ_KEYS = "s3_backup_read"
+ENGINE = "barman-cloud"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +49,15 @@ class RecoverySource:
 def open_source(kit: dict[str, Any], *, url: str, folder: str) -> RecoverySource:
     """Open what the kit opens. Raises: ConfigError that says which of them does not fit, and what to do."""
     secrets = kit["secrets"]
+    if (engine := kit["store"].get("engine", ENGINE)) != ENGINE:
+        raise ConfigError(
+            f"The backups of this kit were taken by {engine}, which this can't recover. Restore PostgreSQL by hand, as "
+            "read_me of the kit says."
+        )
     if folder:
         if not secrets.get(IDENTITY_SECRET):
             raise ConfigError(f"The kit holds no {IDENTITY_SECRET}, which opens the second place. Use a newer kit.")
-        place = SecondPlace(Path(folder), secrets[IDENTITY_SECRET])
+        place = _open_place(kit, folder)
         return RecoverySource(place, None, place, folder)
     endpoint = url or kit["store"]["endpoint_url"]
     account = Account(endpoint, secrets[f"{READ_KEYS}_access_key"], secrets[f"{READ_KEYS}_secret_key"])
@@ -69,6 +75,21 @@ def open_source(kit: dict[str, Any], *, url: str, folder: str) -> RecoverySource
             "written after its last rotation of keys?"
         ) from exc
     return RecoverySource(bucket, bucket, None, endpoint)
+
+
+def _open_place(kit: dict[str, Any], where: str) -> SecondPlace:
+    """Open a folder, or a bucket with the endpoint and the keys of the kit."""
+    secrets, store = kit["secrets"], kit["store"]
+    if not where.startswith("s3://"):
+        return open_folder(Path(where), secrets[IDENTITY_SECRET])
+    name, _, prefix = where.removeprefix("s3://").partition("/")
+    try:
+        keys = [secrets[f"backup_copy_{half}_key"] for half in ("access", "secret")]
+        account = Account(store["second_place_endpoint"], *keys, region=store["second_place_region"])
+    except KeyError as exc:
+        raise ConfigError(f"The kit holds no {exc} for {where}. Use a kit written after it was set.") from exc
+    prefix = f"{prefix.rstrip('/')}/" if prefix else ""
+    return open_bucket_place(BackupBucket(account, name, is_encrypted=False), prefix, secrets[IDENTITY_SECRET])
 
 
 def read_state_files(source: RecoverySource, to: datetime | None) -> dict[str, bytes]:

@@ -11,12 +11,14 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fixtures_rows import NOW, tickets_policy
 
 from blocks import parquet_child
+from blocks.backup_keys import lock_away, make_identity, open_again, recipient_of
 from blocks.clock import MemoryClock
 from blocks.memory_cleaning import MemoryArchives
 from blocks.memory_ledger import MemoryLedger
@@ -24,12 +26,12 @@ from blocks.memory_world import MemoryWorld
 from blocks.rows_postgres import PostgresRows
 from blocks.world import use_world
 from domain.ledger import Event
-from domain.ports_cleanup import CopiedTable
+from domain.ports_cleanup import CopiedTable, Locked
 from flows.cleanup import _treat  # pyright: ignore[reportPrivateUsage]
 from tasks import archive
 from tasks.recording import without_engine
 
-CHANGES = ("append", "put", "keep", "pack", "unpack", "copy_batch", "delete_archived")
+CHANGES = ("append", "put", "keep", "pack", "unpack", "lock", "copy_batch", "delete_archived")
 ARCHIVE_ROWS = 40
 
 
@@ -60,11 +62,23 @@ class Boundaries:
 
 
 class FileArchives(MemoryArchives):
-    """Archives as files, packed as Parquet by the code of the real program."""
+    """Archives as files, packed as Parquet and encrypted by the code of the real program."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self._folder = folder
+        identity = folder / "identity"
+        if not identity.exists():
+            identity.write_text(make_identity())
+        self._identity = identity.read_text()
+
+    def lock(self, file: Path, to: Path) -> Locked:
+        once = make_identity()
+        lock_away(file, to, recipient_of(self._identity), recipient_of(once))
+        return Locked(to, "age", partial(open_again, identity=once))
+
+    def open(self, file: Path, to: Path) -> None:
+        open_again(file, to, self._identity)
 
     def pack(self, table: CopiedTable, to: Path) -> int:
         told = {"columns": [list(one) for one in table.columns], "about": {}}

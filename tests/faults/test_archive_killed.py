@@ -98,7 +98,9 @@ def copied(store: Path) -> list[CopiedTable]:
     for number, path in enumerate(sorted(store.glob("*manifest.json"))):
         for one in json.loads(path.read_text())["tables"]:
             parquet, csv = store / "x.parquet", store / f"{number}-{one['table']}.csv"
-            archives.get(one["key"], parquet, sha256=one["sha256"])
+            archives.get(one["key"], store / "x.age", sha256=one["sha256"])
+            assert one["encryption"] == "age"
+            archives.open(store / "x.age", parquet)
             assert archives.unpack(parquet, csv) == one["rows"]
             columns = tuple((name, kind) for name, kind in one["columns"])
             found.append(CopiedTable(one["table"], csv, columns, tuple(one["keys"]), one["rows"]))

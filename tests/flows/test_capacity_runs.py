@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -280,11 +281,24 @@ class TestForecasting:
     def test_the_heaviest_queries_are_named_where_the_database_is_short(self, stage: Stage):
         feed(stage, CONNECTIONS, lambda n: 90 + n % 5, days=30, step_h=1)
         limit(stage, Limit(CONNECTIONS, 97, "max_connections"))
-        stage.world.heavy_queries.queries = [
-            HeavyQuery("app", "SELECT * FROM ticket WHERE note LIKE $1", 900, 80.0, 0.6)
-        ]
+        heavy = HeavyQuery("app", "SELECT * FROM ticket WHERE note LIKE $1", 900, 80.0, 0.6)
+        stage.world.heavy_queries.queries = {"main": [heavy], "other": [replace(heavy, text="SELECT 1")]}
         capacity()
         assert "60 % of its time, 900 calls, in app: `SELECT * FROM ticket" in page(stage)
+        assert "SELECT 1" not in page(stage)  # of a server that has enough
+
+    def test_the_queries_of_the_stacks_own_server_are_named_where_its_machine_is_short_of_processor(self, stage: Stage):
+        here = Resource(Metric.CPU, "here")
+        feed(stage, here, lambda n: 3.5 + 0.4 * math.sin(n * 2 * math.pi / 24), days=30, step_h=1)
+        feed(stage, CPU, lambda n: 1.5, days=30, step_h=1)
+        stage.world.measuring = [MemoryUsageSource("machine:here", known_limits=[Limit(here, 4, "cores")])]
+        sources = [{"kind": "postgres"}, {"kind": "postgres", "owner": "far", "url": "postgresql://x@far"}]
+        stage.world.capacity.plan = read_plan({"sources": sources})
+        heavy = HeavyQuery("app", "SELECT * FROM ticket WHERE note LIKE $1", 900, 80.0, 0.6)
+        stage.world.heavy_queries.queries = {"main": [heavy], "far": [replace(heavy, text="SELECT 1")]}
+        capacity()
+        assert "60 % of its time, 900 calls, in app: `SELECT * FROM ticket" in page(stage)
+        assert "SELECT 1" not in page(stage)
 
     def test_artifacts_stay_below_their_size(self, stage: Stage):
         generator = np.random.default_rng(3)

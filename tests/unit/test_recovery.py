@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from blocks.backup_copies import INDEX
 from blocks.backup_keys import lock_away, make_identity, recipient_of
+from blocks.backup_place import INDEX
 from blocks.bundle import sha256_of
-from blocks.second_place import SecondPlace
+from blocks.second_place import open_folder
 from blocks.state_files import StateFiles, is_state_file
 from deployments.recovery.recover import DONE, MARK, Recovered, claim, find_laid_out, finish
 from deployments.recovery.source import open_source
@@ -117,11 +117,11 @@ def test_the_second_place_is_read_as_the_bucket_would_be_and_with_its_own_identi
     identity, folder = make_identity(), tmp_path / "place"
     folder.mkdir()
     place(folder, identity, {"objects/a/data/x": b"content", "objects/b/data/y": b"other"})
-    opened = SecondPlace(folder, identity)
+    opened = open_folder(folder, identity)
     assert [one.key for one in opened.objects("objects/a/")] == ["objects/a/data/x"]
     assert opened.get("objects/a/data/x") == (b"content", {}) and opened.get("nothing") is None
     with pytest.raises(InvariantError, match="can't be opened"):
-        SecondPlace(folder, make_identity()).get("objects/a/data/x")
+        open_folder(folder, make_identity()).get("objects/a/data/x")
     locked = folder / "objects/a/data/x.age"
     locked.write_bytes((folder / "objects/b/data/y.age").read_bytes())
     with pytest.raises(InvariantError, match="not what was copied"):

@@ -39,11 +39,12 @@ def test_every_kind_is_opened_by_its_name(installation: Installation):
                 {"kind": "prometheus", "url": "http://127.0.0.1:9090"},
                 {"kind": "kubernetes", "url": "https://127.0.0.1:6443", "token_secret": "mine"},
                 {"kind": "rabbitmq", "url": "http://127.0.0.1:15672"},
+                {"kind": "redis", "url": "redis://127.0.0.1:6379/0", "password_secret": "mine"},
             ]
         }
     )
     opened = open_sources(plan, installation, lambda: [Environment(name="test", sites=(SITE,))])
-    names = "machine:here postgres:main s3:main traefik:test prometheus:main kubernetes:main rabbitmq:main"
+    names = "machine:here postgres:main s3:main traefik:test prometheus:main kubernetes:main rabbitmq:main redis:redis"
     assert " ".join(source.name for source in opened) == names
 
 

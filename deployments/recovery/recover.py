@@ -42,7 +42,7 @@ from deployments.stack.settings import Settings, read_settings
 from deployments.stack.up import look_before
 from domain.anchor import is_anchor, read_anchor
 from domain.backup_retention import choose_log
-from domain.drill import Outcome
+from domain.drill import Outcome, check_space
 from domain.errors import ConfigError, InvariantError, SlipwayError
 from domain.recovery import Point, choose_point, read_point, refuse_other_installation
 
@@ -226,6 +226,10 @@ def _recover_server(
         user=installation.users.database,
         data_python=lambda: Path("/nowhere"),
     )
+    space = check_space(point.backup.size_bytes, scratch.free_bytes())
+    if space.outcome is not Outcome.PASS:
+        words = f"{space.values['needed']} needed, {space.values['free']} free"
+        raise ConfigError(f"{order.state} has no room for backup {point.backup.id}: {words}. Name a larger disk.")
     directory = scratch.prepare(_NAME)
     with engine.restore(
         point.backup.id, point.target, directory, user=installation.users.database, limit_s=LIMIT_S

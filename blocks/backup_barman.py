@@ -24,7 +24,7 @@ from blocks.identity import clean_environment, give_all
 from blocks.wal_archive import WalArchive
 from blocks.wal_door import Serving, open_door
 from blocks.wal_settings import client_command, recovery_settings
-from domain.backup import Availability, Backup, BackupKind, BackupProgress, BackupState, Target
+from domain.backup import Availability, Backup, BackupKind, BackupProgress, BackupState, Evidence, Target
 from domain.backup_retention import NeededLog
 from domain.errors import ConfigError, InvariantError, TransientError
 from domain.ports_backup import Recovery
@@ -79,12 +79,15 @@ class BarmanEngine(RecordedEngine):
                 return Availability(False, reason=f"{tool} {problem}. Install requirements/runtime.txt.")
         return Availability(True, version=min(version for version, _ in found))
 
+    def verify_log(self, *, since: str, seed: str, bytes_max: int) -> Evidence:
+        return self._archive.verify(since=since, seed=seed, bytes_max=bytes_max)
+
     @contextmanager
     def restore(
         self, backup: str, target: Target, directory: Path, *, user: str | None, limit_s: float
     ) -> Generator[Recovery]:
         self._require()
-        self._require_intact(backup, directory)
+        evidence = self._require_intact(backup, directory)
         self._lay_out(backup, directory, user=user, limit_s=limit_s)
         # a short path: that of a socket holds about 100 bytes
         with tempfile.TemporaryDirectory(prefix="slipway-wal-", dir="/tmp") as folder:
@@ -95,6 +98,7 @@ class BarmanEngine(RecordedEngine):
                 yield Recovery(
                     directory,
                     {"restore_command": command, **self._records.replay_settings(backup), **recovery_settings(target)},
+                    evidence=evidence,
                 )
             serving.close()
 
@@ -228,6 +232,9 @@ class BarmanEngine(RecordedEngine):
         for one in self._bucket.objects(folder):
             found.setdefault(one.key.removeprefix(folder).partition("/")[0], []).append(one)
         return found
+
+    def _folder_of(self, backup: str) -> str:
+        return f"{self._prefix}base/{backup}/"
 
     def _is_data(self, key: str) -> bool:
         return key.rpartition("/")[2].startswith("data")

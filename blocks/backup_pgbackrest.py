@@ -26,7 +26,7 @@ from blocks.guarded import Guarded, Order
 from blocks.identity import clean_environment, give
 from blocks.installation import write_private
 from blocks.wal_settings import plain_path, recovery_settings
-from domain.backup import Availability, Backup, BackupKind, BackupProgress, BackupState, Target
+from domain.backup import Availability, Backup, BackupKind, BackupProgress, BackupState, Evidence, Target
 from domain.backup_retention import NeededLog
 from domain.errors import ConfigError, InvariantError, TransientError
 from domain.ports_backup import Recovery
@@ -100,12 +100,15 @@ class PgBackRestEngine(RecordedEngine):
         self._bucket.require()
         self._run("stanza-create", [], limit_s=_TOOL_LIMIT_S)
 
+    def verify_log(self, *, since: str, seed: str, bytes_max: int) -> Evidence:
+        return Evidence("log", unavailable="pgBackRest proves the log only where it replays it")
+
     @contextmanager
     def restore(
         self, backup: str, target: Target, directory: Path, *, user: str | None, limit_s: float
     ) -> Generator[Recovery]:
         self._require()
-        self._require_intact(backup, directory)
+        evidence = self._require_intact(backup, directory)
         with tempfile.TemporaryDirectory(prefix="slipway-rest-", dir="/tmp") as name:
             place = Path(name)
             give(place, user, mode=0o700)
@@ -114,7 +117,8 @@ class PgBackRestEngine(RecordedEngine):
             self._lay_out(backup, configuration, directory, user=user, limit_s=limit_s)
             command = f"{self._binary} --config={configuration} --stanza={self._stanza} archive-get %f %p"
             replay = self._records.replay_settings(backup)
-            yield Recovery(directory, {"restore_command": command, **replay, **recovery_settings(target)})
+            settings = {"restore_command": command, **replay, **recovery_settings(target)}
+            yield Recovery(directory, settings, evidence=evidence)
 
     def _take(
         self,

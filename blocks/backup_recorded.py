@@ -28,10 +28,11 @@ from domain.backup import (
     Evidence,
     Expiry,
     WalState,
+    read_log,
 )
-from domain.backup_retention import NeededLog, choose_log
-from domain.errors import ConfigError, InvariantError, RefusedError, TransientError
-from domain.wal import find_gaps, is_segment, missing_histories
+from domain.backup_retention import NeededLog, choose_log, left_after
+from domain.errors import ConfigError, InvariantError, TransientError
+from domain.wal import WalGap, is_segment
 
 ARCHIVED_LIMIT_S = 120
 _POLL_S = 0.1
@@ -108,7 +109,7 @@ class RecordedEngine(ABC):
     def verify(self, backup: str, *, expected_sha256: str = "") -> Evidence:
         """An incremental backup is as whole as its parents are."""
         found = self._find(backup)
-        evidence = self._records.verify(backup, expected_sha256)
+        evidence = self._records.verify(backup, expected_sha256, folder=self._folder_of(backup))
         if not found.parent or not evidence.is_intact:
             return evidence
         parent = self.verify(found.parent)
@@ -116,20 +117,13 @@ class RecordedEngine(ABC):
         return Evidence(backup, checked, size, parent.damage, parent.unavailable)
 
     def wal_state(self, *, since: str = "", until: str = "") -> WalState:
+        # asked before the archive is read: what is archived meanwhile is no gap
+        told = self._server.archiver() if self._server else None
         names = self._log_names()
-        segments = sorted((name for name in names if is_segment(name)), key=lambda name: (name[8:], name))
-        newest = segments[-1] if segments else ""
-        state = WalState(
-            segments=len(segments),
-            oldest=segments[0] if segments else "",
-            newest=newest,
-            archived_at=names.get(newest),
-            gaps=tuple(find_gaps(segments, since=since, until=until)),
-            missing_histories=tuple(missing_histories(list(names))),
-        )
-        if self._server is None:
+        state = read_log(names, since=since, until=until)
+        if told is None:
             return state
-        told = self._server.archiver()
+        state = replace(state, gaps=(*state.gaps, *_find_lost_end(names, told.last_archived, since, until)))
         waiting_s = (told.now - told.waiting_since).total_seconds() if told.waiting_since else 0.0
         return replace(
             state,
@@ -142,16 +136,9 @@ class RecordedEngine(ABC):
 
     def expire(self, backups: Sequence[str], *, dry_run: bool, window_begin: datetime | None = None) -> Expiry:
         known = {one.id: one for one in self.backups()}
-        for name in backups:
-            if name not in known:
-                self._find(name)
-            if known[name].hold:
-                raise RefusedError(f"Backup {name} is held: {known[name].hold}. Let it go first.")
-        left = [one for one in known.values() if one.is_done and one.id not in backups]
-        if backups and not left:
-            raise RefusedError("Nothing whole would be left. Take a backup first, then expire.")
-        if orphans := [one.id for one in left if one.parent in backups]:
-            raise RefusedError(f"{orphans[0]} needs one of these. Expire it as well, or keep its parent.")
+        for name in [name for name in backups if name not in known]:
+            self._find(name)
+        left = left_after(list(known.values()), backups)
         log = choose_log(left, window_begin=window_begin)
         if not dry_run:
             for name in backups:
@@ -191,6 +178,10 @@ class RecordedEngine(ABC):
     def _stored(self) -> Mapping[str, Sequence[Listed]]:
         """The objects of every backup, by its id."""
 
+    def _folder_of(self, backup: str) -> str:
+        """Where all lies that the tool may take for a part of the backup; "" where there is no such place."""
+        return ""
+
     @abstractmethod
     def _is_data(self, key: str) -> bool:
         """Whether an object of a backup holds files of the server."""
@@ -220,8 +211,10 @@ class RecordedEngine(ABC):
         self._bucket.remove([one.key for one in self._stored().get(backup, [])])
         self._records.forget(backup)
 
-    def _require_intact(self, backup: str, directory: Path) -> None:
-        """Raises: ConfigError where the folder holds something, InvariantError where the backup is damaged."""
+    def _require_intact(self, backup: str, directory: Path) -> Evidence:
+        """What was compared before anything is laid out.
+
+        Raises: ConfigError where the folder holds something, InvariantError where the backup is damaged."""
         found = self._find(backup)
         if directory.exists() and any(directory.iterdir()):
             raise ConfigError(f"{directory} is not empty. Restore into an empty folder.")
@@ -229,6 +222,7 @@ class RecordedEngine(ABC):
         if not evidence.is_intact:
             words = evidence.unavailable or evidence.damage[0]
             raise InvariantError(f"Backup {backup} is damaged: {words}. Restore another one.")
+        return replace(evidence, manifest_sha256=found.manifest_sha256)
 
     def _wait_archived(self, segment: str) -> None:
         """Wait until the log up to the target is kept: without it the backup can't be recovered."""
@@ -258,6 +252,13 @@ class RecordedEngine(ABC):
         if self._server is None:
             raise ConfigError("This engine was opened without a server. Open it to write.")
         return self._server
+
+
+def _find_lost_end(names: Mapping[str, datetime], last_archived: str, since: str, until: str) -> Sequence[WalGap]:
+    """The last segment that the server knows to be archived, where the archive does not have it: no gap shows that."""
+    if not any(map(is_segment, names)) or until or not is_segment(last_archived) or last_archived in names:
+        return ()
+    return (WalGap(last_archived, last_archived, 1),) if last_archived[8:] >= since[8:] else ()
 
 
 def clear(directory: Path) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,8 +10,11 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from psycopg.conninfo import conninfo_to_dict
+
 from blocks.archives_s3 import S3Archives
 from blocks.bucket import Account
+from blocks.expectations import run_expectations
 from blocks.expirables_files import FileExpirables, kept_environments, rotated_logs
 from blocks.expirables_images import ImageExpirables
 from blocks.expirables_prefect import RunExpirables
@@ -26,6 +29,7 @@ from domain.lock import parse_lock
 from domain.needed import NEEDED_KINDS, explain_bundles, explain_images, explain_needed, known_images
 from domain.ports import Databases, Images, Ledger, Packages
 from domain.ports_cleanup import Archives, Expirables, ExpiringRows
+from domain.ports_drill import Findings
 from domain.release import Image
 
 POLICIES = "cleanup.yaml"
@@ -75,6 +79,17 @@ class EmbeddedCleaning:
         if application == OWN:
             return PostgresRows(self._own_url)
         return PostgresRows(lambda: self.databases.url(application, environment))
+
+    def expect(self, application: str, environment: str, suites: Mapping[str, Any], *, limit_s: float) -> Findings:
+        told = conninfo_to_dict(self.databases.url(application, environment))
+        place = {
+            "socket": told.get("host", "127.0.0.1"),
+            "port": told.get("port", "5432"),
+            "user": told["user"],
+            "database": told["dbname"],
+            "password": told.get("password", ""),
+        }
+        return run_expectations(self._python, place, suites, user=None, limit_s=limit_s)
 
     def expirables(self) -> dict[str, Expirables]:
         state = self.installation.state

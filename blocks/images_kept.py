@@ -59,7 +59,7 @@ class KeptImages:
         answer = self._ask("DELETE", f"{self._path(image.repository)}/manifests/{image.digest}")
         if answer.status_code == 405:
             raise ConfigError(
-                f"The registry {self.registry} lets no image be removed. Set storage.delete.enabled where it is configured."
+                f"The registry {self.registry} lets no image be removed. Set storage.delete.enabled in its settings."
             )
         if answer.status_code not in (200, 202, 404):
             raise TransientError(f"The registry {self.registry} did not remove {_name(image)}: {answer.status_code}.")

@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,6 +13,7 @@ from domain.archive import NONE
 from domain.canonical import sha256_hex
 from domain.cleanup import Load, Preview
 from domain.cleanup_policy import ConditionPart, full_name
+from domain.drill import Check, failed, passed
 from domain.errors import ConfigError, InvariantError, RefusedError
 from domain.ports_cleanup import (
     Batch,
@@ -28,6 +29,7 @@ from domain.ports_cleanup import (
     Proof,
     Removed,
 )
+from domain.ports_drill import Findings
 
 Row = dict[str, Any]
 
@@ -145,10 +147,28 @@ class MemoryRows:
             raise ConfigError(
                 f"No table '{expired.policy.table}' in this database. There are: {', '.join(self.tables)}."
             )
+        self._refuse_misfits(expired, name)
         return name
 
     def _children(self, expired: Expired) -> list[str]:
-        return [".".join(full_name(name)) for name in expired.policy.children]
+        found = [".".join(full_name(name)) for name in expired.policy.children]
+        for given, name in zip(expired.policy.children, found, strict=True):
+            if name not in self.tables:
+                raise ConfigError(f"No table '{given}' in this database. There are: {', '.join(self.tables)}.")
+        return found
+
+    def _refuse_misfits(self, expired: Expired, table: str) -> None:
+        """Refuse what the catalogue of a database would: columns and references as the rows there are have them."""
+        policy, children = expired.policy, self._children(expired)
+        columns = {column for row in self.tables[table] for column in row}
+        if columns and policy.age_column not in columns:
+            raise ConfigError(f"Policy '{policy.name}': column '{policy.age_column}' of {table} does not exist.")
+        for one in (*policy.only, *expired.all_holds):
+            if columns and one.column not in columns:
+                raise ConfigError(f"{table} has no column '{one.column}'. It has: {', '.join(sorted(columns))}.")
+        for child, (_, parent) in self.references.items():
+            if parent in (table, *children) and child not in children:
+                raise ConfigError(f"Rows of {child} refer to {parent}. Add it to 'children'.")
 
     def _past(self, expired: Expired) -> list[Row]:
         age = expired.policy.age_column
@@ -281,6 +301,7 @@ class MemoryCleaning:
     archives: MemoryArchives = field(default_factory=MemoryArchives)
     own_policies: str = "cleanup: []"
     kinds: dict[str, Expirables] = field(default_factory=dict[str, Expirables])
+    unmet: set[str] = field(default_factory=set[str])
 
     @contextmanager
     def folder(self) -> Generator[Path]:
@@ -289,6 +310,15 @@ class MemoryCleaning:
 
     def rows(self, application: str, environment: str) -> MemoryRows:
         return self.databases.setdefault((application, environment), MemoryRows())
+
+    def expect(self, application: str, environment: str, suites: Mapping[str, Any], *, limit_s: float) -> Findings:
+        checks: list[Check] = []
+        for suite, expectations in suites.items():
+            bad = [one["type"] for one in expectations if one["type"] in self.unmet]
+            name, count = f"expectations.{suite}", len(expectations)
+            failing = failed(name, "expectations_failed", count=count, failed="; ".join(bad))
+            checks.append(failing if bad else passed(name, "expectations_met", count=count))
+        return Findings(tuple(checks))
 
     def expirables(self) -> dict[str, Expirables]:
         return self.kinds

@@ -64,6 +64,7 @@ class MemoryScratch:
         self.unmet: tuple[str, ...] = ()
         self.columns: dict[tuple[str, str, str], list[str]] = {}
         self.restored_ledger = MemoryLedger()
+        self.awaited: list[str] = []
 
     def free_bytes(self) -> int:
         return self.free
@@ -90,10 +91,18 @@ class MemoryScratch:
     def check_indexes(self, name: str) -> Check:
         return self._tool("pages.indexes", "indexes_good")
 
+    def check_rules(self, name: str) -> Sequence[Check]:
+        if reason := self.reasons.get("expectations.rules"):
+            return [unavailable("expectations.rules", reason)]
+        return [passed("expectations.rules", "rules_kept", foreign=0, checks=1, sequences=0)]
+
     def check_pages(self, name: str) -> Check:
         if name in self.damaged and not self.is_blind:
             return failed("pages.checksums", "tool_found", tool="pg_checksums", found="1 bad checksum")
         return self._tool("pages.checksums", "pages_good")
+
+    def await_expectations(self, name: str) -> None:
+        self.awaited.append(name)
 
     def expect(self, name: str, database: str, suites: Mapping[str, Any], *, limit_s: float) -> Findings:
         checks: list[Check] = []

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from domain.backup import Backup, BackupKind
+from domain.errors import RefusedError
 from domain.wal import next_segment, read_lsn, segment_at
 
 
@@ -101,6 +102,18 @@ def choose_expired(
     _keep_parents(done, kept)
     expired = tuple(one.id for one in done if one.id not in kept)
     return Choice(expired, {name: tuple(reasons) for name, reasons in kept.items()})
+
+
+def left_after(known: Sequence[Backup], expired: Collection[str]) -> list[Backup]:
+    """The whole backups that would be left. Raises: RefusedError where that may not be: a hold, none, an orphan."""
+    if held := [one for one in known if one.id in expired and one.hold]:
+        raise RefusedError(f"Backup {held[0].id} is held: {held[0].hold}. Let it go first.")
+    left = [one for one in known if one.is_done and one.id not in expired]
+    if expired and not left:
+        raise RefusedError("Nothing whole would be left. Take a backup first, then expire.")
+    if orphans := [one for one in left if one.parent in expired]:
+        raise RefusedError(f"{orphans[0].id} needs one of these. Expire it as well, or keep its parent.")
+    return left
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,12 +38,14 @@ class Recovery:
     `settings` are PostgreSQL's, by name: `restore_command`, `recovery_target_*`, and those that must not be lower than
     the original's, or it refuses to replay (`max_connections`, …). Hand them over as `-c` or write them into
     `postgresql.auto.conf`. `recovery.signal` lies there already, and the files belong to the user that `restore` was
-    told. `environment` is for the server's process and may hold secrets: never log it.
+    told. `environment` is for the server's process and may hold secrets: never log it. `evidence` is what was compared
+    before anything was laid out.
     """
 
     directory: Path
     settings: Mapping[str, str]
     environment: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    evidence: Evidence | None = None
 
 
 class BackupEngine(Protocol):
@@ -98,6 +100,11 @@ class BackupEngine(Protocol):
     def verify(self, backup: str, *, expected_sha256: str = "") -> Evidence:
         """Read every object again and compare it with the manifest; `expected_sha256` is the manifest's own hash as
         the ledger has it."""
+        ...
+
+    def verify_log(self, *, since: str, seed: str, bytes_max: int) -> Evidence:
+        """Read the archived log from a segment on, as far as `bytes_max` goes, and compare each file with what was
+        recorded of it; unavailable where the engine keeps nothing to compare with."""
         ...
 
     def restore(

@@ -8,10 +8,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from domain.cleanup import Load, Preview
 from domain.cleanup_policy import CleanupPart, HoldPart
+from domain.ports_drill import Findings
 
 Key = tuple[str, ...]
 """Where a walk through a table stands: the values of the columns that it is ordered by, as text."""
@@ -259,6 +260,10 @@ class Cleaning(Protocol):
 
     def rows(self, application: str, environment: str) -> ExpiringRows:
         """The database of an application in an environment; Slipway's own for `slipway`."""
+        ...
+
+    def expect(self, application: str, environment: str, suites: Mapping[str, Any], *, limit_s: float) -> Findings:
+        """Let Great Expectations judge a database by suites, in a process of its own that only reads."""
         ...
 
     def expirables(self) -> Mapping[str, Expirables]:

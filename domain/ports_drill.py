@@ -80,8 +80,16 @@ class Scratch(Protocol):
         """`pages.indexes`: `pg_amcheck --heapallindexed`, where the extension exists."""
         ...
 
+    def check_rules(self, name: str) -> Sequence[Check]:
+        """`expectations.rules`: foreign keys, constraints and sequences hold, as the databases declare them."""
+        ...
+
     def check_pages(self, name: str) -> Check:
         """`pages.checksums`: the server is stopped in good order, then every page of it is read."""
+        ...
+
+    def await_expectations(self, name: str) -> None:
+        """Start what judges the data ahead, because its start takes long. Effect: a process, until `destroy`."""
         ...
 
     def expect(self, name: str, database: str, suites: Mapping[str, Any], *, limit_s: float) -> Findings:

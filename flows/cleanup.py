@@ -23,6 +23,7 @@ from tasks.cleanup import (
     plan_cleanup,
     prove_cleanup,
 )
+from tasks.cleanup_expectations import AFTER, BEFORE, judge_expectations
 from tasks.cleanup_report import publish_cleanup, tell_waiting
 from tasks.cleanup_things import is_thing, plan_things, remove_things
 from tasks.lease import held_lease
@@ -79,7 +80,7 @@ def _judge_and_act(
     outcome["plan"] = plan = plan_it(run, application, environment, name)
     outcome["course"], outcome["reasons"], _ = decide_cleanup(application, environment, name, plan)
     if is_applied(outcome["course"]) and not dry_run:
-        carry_out = _remove_things if of_things else _carry_out
+        carry_out = _remove_things if of_things else _carry_out_as_expected
         outcome["done"] = done = carry_out(run, application, environment, name, plan)
         outcome["problem"] = "; ".join(f"not true any more: {one}" for one in done["failed"])
 
@@ -91,6 +92,22 @@ def _finish_what_died(run: str, application: str, environment: str, name: str) -
             finish_archive(run, application, environment, name, prefix)
         except RefusedError:
             continue
+
+
+def _carry_out_as_expected(
+    run: str, application: str, environment: str, name: str, plan: dict[str, Any]
+) -> dict[str, Any]:
+    """Carry a plan out where the data is as it must be, and look at it once more afterwards."""
+    hash = str(plan["hash"])
+    before = judge_expectations(run, application, environment, name, hash, BEFORE)
+    if before["unmet"]:
+        raise RefusedError(
+            f"Nothing was deleted: the data is not as expected ({'; '.join(before['unmet'])[:300]}). Find out why; "
+            "correct the data or the suite, then start `cleanup` again."
+        )
+    done = _carry_out(run, application, environment, name, plan)
+    after = judge_expectations(run, application, environment, name, hash, AFTER)
+    return {**done, "failed": [*done["failed"], *after["unmet"]]}
 
 
 def _carry_out(run: str, application: str, environment: str, name: str, plan: dict[str, Any]) -> dict[str, Any]:

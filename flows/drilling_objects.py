@@ -3,8 +3,12 @@
 The newest copy of each bucket and a random older one. What is restored is destroyed at the end, whatever happened.
 """
 
+from collections.abc import Iterable
+from functools import partial
+
 from domain.drill import Check
 from domain.drill_objects import BucketCopy, ObjectDamage
+from flows.rehearsing import looked
 from tasks.drill import record_tamper
 from tasks.drill_objects import (
     ChosenCopies,
@@ -19,25 +23,35 @@ from tasks.drill_objects import (
 
 def drill_buckets(run: str, *, seed: str) -> tuple[list[Check], list[ChosenCopies]]:
     """Drill the copies of every bucket; returns the checks, and what was chosen, for the proof by damage."""
-    checks: list[Check] = []
     chosen: list[ChosenCopies] = []
-    for source in list_buckets(run):
-        looked = look_at_copies(run, source, seed)
-        chosen.append(looked)
-        checks += looked.checks
-        for copy, suffix in ((looked.newest, ""), (looked.older, "-older")):
-            if copy is not None:
-                checks += _rehearse(run, copy, suffix)
+    sources: list[str] = []
+
+    def list_sources() -> Iterable[Check]:
+        sources.extend(list_buckets(run))
+        return ()
+
+    def choose(source: str) -> Iterable[Check]:
+        chosen.append(look_at_copies(run, source, seed))
+        return chosen[-1].checks
+
+    checks = looked("integrity.bucket", list_sources)
+    for source in sources:
+        known = len(chosen)
+        checks += looked(f"integrity.bucket@{source}", partial(choose, source))
+        for one in chosen[known:]:
+            for copy, suffix in ((one.newest, ""), (one.older, "-older")):
+                if copy is not None:
+                    checks += _rehearse(run, copy, suffix)
     return checks, chosen
 
 
 def _rehearse(run: str, copy: BucketCopy, suffix: str) -> list[Check]:
-    name = f"drill-{run[:8]}-objects"
+    name, label = f"drill-{run[:8]}-objects", f"{copy.source}{suffix}"
     try:
-        checks = list(restore_objects(run, copy, name, suffix))
+        checks = looked(f"restore.objects@{label}", lambda: restore_objects(run, copy, name, suffix))
     finally:
-        destroyed = destroy_objects(run, name, copy.source + suffix)
-    return [*checks, destroyed]
+        destroyed = looked(f"destruction.objects@{label}", lambda: destroy_objects(run, name, label))
+    return [*checks, *destroyed]
 
 
 def prove_object_damage(run: str, chosen: list[ChosenCopies]) -> list[Check]:

@@ -49,7 +49,8 @@ def take_backup(run: str, kind: str) -> dict[str, Any]:
     with effect(subject, "backup", "taken", detail=kind, backup_kind=chosen.value, engine=engine.name) as outcome:
         fingerprint = partial(world.fingerprints.take, f"slipway-{run}-{kind}")
         taken = engine.backup(chosen, label=f"run {run} {kind}", limit_s=LIMIT_S, on_progress=_show, extra=fingerprint)
-        outcome.update(_facts(taken))
+        earlier = [one for one in engine.backups() if one.is_done and one.kind is taken.kind and one.id != taken.id]
+        outcome.update(_facts(taken, earlier[-1] if earlier else None))
     return taken.as_dict()
 
 
@@ -253,11 +254,12 @@ def _window_begin(now: datetime) -> datetime:
     return now - timedelta(days=open_world().retention.window_days)
 
 
-def _facts(taken: Backup) -> dict[str, Any]:
-    """What the ledger keeps of a backup: its facts, and how fast it was."""
+def _facts(taken: Backup, before: Backup | None) -> dict[str, Any]:
+    """What the ledger keeps of a backup: its facts, how fast it was, and by how much it outgrew the one before."""
     rate = int(taken.size_bytes / taken.seconds) if taken.seconds else 0
     facts = {name: value for name, value in taken.as_dict().items() if name not in ("kind", "engine", "hold")}
-    return {**facts, "seconds": round(taken.seconds, 3), "bytes_per_s": rate}
+    grown = {"stored_grown_bytes": taken.stored_bytes - before.stored_bytes} if before else {}
+    return {**facts, "seconds": round(taken.seconds, 3), "bytes_per_s": rate, **grown}
 
 
 def _show(progress: BackupProgress) -> None:

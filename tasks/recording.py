@@ -54,12 +54,14 @@ def is_engine_away() -> bool:
 
 
 class _Task(Task[P, R]):
-    """A task that is a plain call where there is no engine; it is tried again there, too."""
+    """A task that is a plain call where there is no engine; it is tried again there, too, `delays_s` apart."""
+
+    delays_s: Sequence[float] = RETRY_DELAYS_S[:2]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         if not _is_engine_away.get():
             return super().__call__(*args, **kwargs)
-        for delay_s in RETRY_DELAYS_S[:2]:
+        for delay_s in self.delays_s:
             try:
                 return self.fn(*args, **kwargs)
             except TransientError:
@@ -82,13 +84,15 @@ def tenacious_task(delays_s: Sequence[float]) -> Callable[[Callable[P, R]], Task
     """Make a task of one effect that outlasts a longer absence of the world: tried again after each of these pauses."""
 
     def make(function: Callable[P, R]) -> Task[P, R]:
-        return _Task(
+        made = _Task(
             function,
             persist_result=True,
             retries=len(delays_s),
             retry_delay_seconds=list(delays_s),
             retry_condition_fn=is_transient,
         )
+        made.delays_s = delays_s
+        return made
 
     return make
 

@@ -3,6 +3,7 @@
 import json
 import secrets
 import signal
+import subprocess
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from blocks.backup_tools import follow
 from blocks.bucket import Account
 from blocks.embedded_backups import open_engine, open_pgbackrest, pgbackrest_folder, probe_pgbackrest
 from blocks.guarded import Order
-from blocks.identity import clean_environment, give
+from blocks.identity import as_user, clean_environment, give
 from blocks.installation import Installation, Users, write_private
 from blocks.wal_settings import archive_settings
 from domain.backup import BackupKind, BackupState
@@ -149,6 +150,22 @@ def test_a_tool_that_reads_nothing_any_more_is_ended_with_its_children_and_may_b
     with pytest.raises(TransientError, match="read nothing for 1 s and was ended"):
         follow(order, 1, lambda progress: None, stalled_s=1)
     assert not [one for one in psutil.process_iter(["cmdline"]) if "4343" in (one.info["cmdline"] or [])]
+
+
+def test_a_server_without_page_checksums_is_refused_with_the_command_that_makes_them(
+    s3: Installation, users: Users, postgres_bin: Path, open_tmp: Path
+):
+    give(open_tmp, users.database, mode=0o711)
+    source = ArchivingServer(open_tmp, bin=postgres_bin, user=users.database, settings={})
+    source.server.initialise(PASSWORD, durable=False)
+    command = [str(postgres_bin / "pg_checksums"), "--disable", "--no-sync", "-D", str(source.server.data)]
+    subprocess.run(command, check=True, capture_output=True, cwd="/", **as_user(users.database))
+    with source.running(open_tmp / "log"):
+        bucket, server = BackupBucket(s3_account(s3, "s3_backup")), BackupServer(lambda: source.url)
+        bare = BarmanEngine(bucket, server=server, python=Path(), client=Path("/unused"), cluster="bare")
+        with pytest.raises(ConfigError, match=r"no page checksums.*pg_checksums --enable"):
+            bare.backup(BackupKind.FULL, label="x", limit_s=60)
+        assert bare.backups() == []
 
 
 def test_two_backups_of_one_server_at_once_are_refused(barman_bench: BarmanBench):

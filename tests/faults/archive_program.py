@@ -1,9 +1,9 @@
 """Archives and deletes what is expired, as `cleanup` does, and dies at the n-th boundary: driven by the test.
 
-Each line of its input is `URL STORE NUMBER RUN`; for each it forks (what is imported need not be imported again), and
-the child carries `cleanup` out and is killed at that boundary by SIGKILL, without a word; 0: at none. A boundary is
-before or after a call of a port that changes something. Archives are files in STORE, and so is the ledger: both outlive
-the child. Answers with the child's status and the boundaries it passed.
+Each line of its input is `URL STORE NUMBER RUN TABLE` (tickets, or visits with its partitions). For each it forks (what
+is imported need not be imported again), and the child carries `cleanup` out and is killed at that boundary by SIGKILL,
+without a word; 0: at none. A boundary is before or after a call of a port that changes something. Archives are files in
+STORE, and so is the ledger: both outlive the child. Answers with the child's status and the boundaries it passed.
 """
 
 import json
@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fixtures_rows import NOW, tickets_policy
+from fixtures_rows import NOW, tickets_policy, visits_policy
 
 from blocks import parquet_child
 from blocks.backup_keys import lock_away, make_identity, open_again, recipient_of
@@ -32,6 +32,7 @@ from tasks import archive
 from tasks.recording import without_engine
 
 CHANGES = ("append", "put", "keep", "pack", "unpack", "lock", "copy_batch", "delete_archived")
+CHANGES += ("copy_partition", "drop_partition")
 ARCHIVE_ROWS = 40
 
 
@@ -137,10 +138,11 @@ class FileLedger(MemoryLedger):
         return entry
 
 
-def clean(url: str, store: Path, number: int, run: str) -> int:
+def clean(url: str, store: Path, number: int, run: str, table: str) -> int:
     """One run of the policy, in this process; returns the boundaries that it passed."""
     archive.ARCHIVE_ROWS = ARCHIVE_ROWS
-    policy = tickets_policy(archive=True, batch_rows=15, share_percent_max=30)
+    make = tickets_policy if table == "tickets" else visits_policy
+    policy = make(archive=True, batch_rows=15, share_percent_max=30)
     world = MemoryWorld(clock=MemoryClock(NOW))
     world.ledger = FileLedger(store / "ledger.jsonl")
     archives, rows = FileArchives(store), PostgresRows(lambda: url)
@@ -162,10 +164,10 @@ def clean(url: str, store: Path, number: int, run: str) -> int:
 
 def main() -> None:
     for line in sys.stdin:
-        url, store, number, run = line.split()
+        url, store, number, run, table = line.split()
         child = os.fork()
         if child == 0:
-            passed = clean(url, Path(store), int(number), run)
+            passed = clean(url, Path(store), int(number), run, table)
             (Path(store) / "passed").write_text(str(passed))
             os._exit(0)
         _, status = os.waitpid(child, 0)

@@ -41,7 +41,7 @@ def test_a_night_with_dumps_takes_copies_and_says_what_is_not_protected(stage: S
         "prefect",
         "slipway_ledger",
     }
-    assert stage.world.backup_copies.kept["releases"] == stage.world.backup_copies.buckets["releases"]
+    assert stage.world.backup_copies.kept == stage.world.backup_copies.buckets
     (page,) = stage.world.screen.reports["backup"]
     assert "7 of 7 not protected" in page and len(ended["unprotected"]) == 7
     assert stage.world.screen.bars["backup-progress"] > 0
@@ -64,6 +64,9 @@ def test_an_incremental_one_stands_on_the_one_before(stage: Stage):
     first = take_backup.fn("run-1", "full")
     second = take_backup.fn("run-2", "incremental")
     assert second["parent"] == first["id"] and second["kind"] == BackupKind.INCREMENTAL
+    third = take_backup.fn("run-3", "full")
+    (*_, entry) = stage.world.ledger.entries(kinds=["backup.taken"])
+    assert entry.data["stored_grown_bytes"] == third["stored_bytes"] - first["stored_bytes"]
 
 
 def test_the_same_run_takes_it_once(stage: Stage):
@@ -128,7 +131,7 @@ def test_an_operators_rules_count_here_and_at_the_second_place_and_what_is_held_
     world = clocked.world
     world.retention = read_retention("count=1 window_days=0 daily=0 weekly=0 monthly=0 dumps=1")
     world.backup_copies.where, world.backup_copies.is_apart = "/far", True
-    held = take_backup.fn("night-0", "full")["id"]
+    held = newest = take_backup.fn("night-0", "full")["id"]
     world.backups.hold(held, reason="audit 7")
     for night in range(1, 4):
         world.clock.sleep(86_400)
@@ -149,7 +152,7 @@ def test_an_operators_rules_count_here_and_at_the_second_place_and_what_is_held_
 def test_the_last_backup_that_a_drill_proved_outlives_every_rule(clocked: Stage):
     world = clocked.world
     world.retention = read_retention("count=1 window_days=0 daily=0 weekly=0 monthly=0")
-    proven = take_backup.fn("night-0", "full")["id"]
+    proven = newest = take_backup.fn("night-0", "full")["id"]
     record(Subject("drill-1", ""), "backup.proven", detail=proven, backup=proven, drill="drill-1")
     for night in range(1, 4):
         world.clock.sleep(86_400)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from blocks.backup_bucket import BackupBucket, Listed
 from blocks.backup_keys import lock_away
@@ -29,13 +29,21 @@ DUMPS, OBJECTS = "dumps", "objects"
 _SAVED_EVERY_S = 60.0
 
 
+class Source(Protocol):
+    """What is copied object by object: a bucket, or files that are copied as if they were one."""
+
+    def require(self) -> None: ...
+    def objects(self, prefix: str) -> Sequence[Listed]: ...
+    def fetch(self, key: str, path: Path) -> str: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Sources:
     """Where copies come from: the server with its superuser's password, and buckets by name."""
 
     server: PostgresServer
     password: Callable[[], str]
-    bucket: Callable[[str], BackupBucket]
+    bucket: Callable[[str], Source]
 
 
 class Copies:
@@ -166,7 +174,7 @@ class Copies:
             expirer.purge(f"{DUMPS}/")
         return gone
 
-    def _keep_object(self, store: BackupBucket, source: str, key: str) -> tuple[str, bool]:
+    def _keep_object(self, store: Source, source: str, key: str) -> tuple[str, bool]:
         """Keep an object's content under its SHA-256; returns that, and whether it is new."""
         with tempfile.TemporaryDirectory(dir=self._work, prefix="object-") as name:
             draft = Path(name) / "content"

@@ -3,9 +3,10 @@
 from functools import partial
 from pathlib import Path
 
+from blocks import state_files
 from blocks.backup_barman import BarmanEngine
 from blocks.backup_bucket import BackupBucket
-from blocks.backup_copies import Copies, Sources
+from blocks.backup_copies import Copies, Source, Sources
 from blocks.backup_keys import CIPHER_SECRET, read_drill_secret, read_recipient
 from blocks.backup_pgbackrest import BINARY, PgBackRestEngine, Repository, judge_binary
 from blocks.backup_place import BucketPlace, FolderPlace, Place
@@ -99,7 +100,9 @@ def open_copies(installation: Installation) -> BackupCopies:
         user=installation.users.database,
     )
 
-    def source(bucket: str) -> BackupBucket:
+    def source(bucket: str) -> Source:
+        if bucket == state_files.SOURCE:
+            return state_files.StateFiles(state)
         keys = [read_secret(f"s3_backup_{kind}_key", state=state) for kind in ("access", "secret")]
         return BackupBucket(Account(_s3_url(installation), *keys), bucket, is_encrypted=False)
 

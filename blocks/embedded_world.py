@@ -70,6 +70,7 @@ from domain.ports_capacity import CapacitySettings, HeavyQueries, OutlookStore, 
 from domain.ports_cleanup import Cleaning
 from domain.ports_drill import DrillResults, Fingerprints, ObjectCopies, Scratch
 from domain.ports_load import LoadHistory
+from domain.ports_recovery import RecoveryRoom
 from domain.ports_restore import Restorations
 from domain.revision import release_of
 
@@ -271,6 +272,12 @@ class EmbeddedWorld:
         from blocks.embedded_restores import open_restorations
 
         return open_restorations(self.installation, lambda: self.databases)
+
+    @cached_property
+    def recovery_room(self) -> RecoveryRoom:
+        from blocks.embedded_drills import open_recovery_room
+
+        return open_recovery_room(self.installation)
 
     @cached_property
     def drill_results(self) -> DrillResults:

@@ -18,7 +18,12 @@ class MemoryBackupCopies:
 
     def __init__(self) -> None:
         self.contents: dict[str, bytes] = {"prefect": b"runs", "slipway_ledger": b"entries"}
-        self.buckets: dict[str, dict[str, bytes]] = {"releases": {"bundles/a": b"a"}, "archives": {}, "anchors": {}}
+        self.buckets: dict[str, dict[str, bytes]] = {
+            "releases": {"bundles/a": b"a"},
+            "archives": {},
+            "anchors": {},
+            "state-files": {},
+        }
         self.dumps: dict[tuple[str, str], bytes] = {}
         self.kept: dict[str, dict[str, bytes]] = {}
         self.copies: dict[str, bytes] = {}

@@ -38,6 +38,7 @@ from blocks.memory_ledger import MemoryLedger
 from blocks.memory_load_history import MemoryLoadHistory
 from blocks.memory_notifier import MemoryNotifier
 from blocks.memory_packages import MemoryPackages
+from blocks.memory_recovery_room import MemoryRecoveryRoom
 from blocks.memory_restorations import MemoryRestorations
 from blocks.memory_reviews import MemoryReviews
 from blocks.memory_run_records import MemoryRunRecords
@@ -165,6 +166,7 @@ class MemoryWorld:
 
     scratch: MemoryScratch = field(default_factory=MemoryScratch)
     object_copies: MemoryObjectCopies = field(default_factory=MemoryObjectCopies)
+    recovery_room: MemoryRecoveryRoom = field(default_factory=MemoryRecoveryRoom)
     drill_results: MemoryDrillResults = field(default_factory=MemoryDrillResults)
     cleaning: MemoryCleaning = field(default_factory=MemoryCleaning)
     usage_store: MemoryUsageStore = field(default_factory=MemoryUsageStore)

@@ -224,6 +224,10 @@ class PostgresScratch:
         except psycopg.Error as exc:
             raise ConfigError(f"'{database}' of the restored server: {_first_line(exc)}") from exc
 
+    def url(self, name: str) -> str:
+        """How its superuser gets in, without a password: through the socket in a private folder."""
+        return self._conninfo(name)
+
     def ledger(self, name: str) -> Ledger:
         return PostgresLedger(PostgresSession(make_conninfo(self._conninfo(name), dbname=LEDGER_DATABASE)))
 

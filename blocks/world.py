@@ -46,6 +46,7 @@ from domain.ports_capacity import CapacitySettings, HeavyQueries, OutlookStore, 
 from domain.ports_cleanup import Cleaning
 from domain.ports_drill import DrillResults, Fingerprints, ObjectCopies, Scratch
 from domain.ports_load import LoadHistory
+from domain.ports_recovery import RecoveryRoom
 from domain.ports_restore import Restorations
 
 
@@ -113,6 +114,8 @@ class World(Protocol):
     @property
     def object_copies(self) -> ObjectCopies: ...
     def restorations(self) -> Restorations: ...
+    @property
+    def recovery_room(self) -> RecoveryRoom: ...
     @property
     def drill_results(self) -> DrillResults: ...
     @property

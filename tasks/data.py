@@ -10,8 +10,8 @@ from tasks.approval import read_live
 from tasks.instances import read_application_file
 
 PRODUCTION = "production"
-OWN_BUCKETS = ("releases", "archives", "anchors")
-"""The buckets of Slipway itself that are copied; that with the backups is what they are copied to."""
+OWN_BUCKETS = ("releases", "archives", "anchors", "state-files")
+"""The buckets of Slipway itself that are copied, and the state folder's own files, copied as if they were a bucket."""
 
 
 def read_data(application: str, environment: str = PRODUCTION) -> DataPart | None:

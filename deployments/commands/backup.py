@@ -148,14 +148,14 @@ def write_recovery_kit(
     """Write the recovery kit, which brings everything back on an empty machine. It holds every secret."""
     from blocks.backup_server import BackupServer
     from blocks.embedded_backups import superuser_url
-    from deployments.recovery_kit import make_kit, write_kit
+    from deployments.recovery_kit import digest_secrets, make_kit, write_kit
 
     installation, now = read_installation(), datetime.now(UTC)
     facts = BackupServer(lambda: superuser_url(installation)).facts()
-    write_kit(file, make_kit(installation, system_id=facts.system_id, now=now))
-    open_world().ledger.append(
-        Event("recovery_kit.written", actor=getpass.getuser(), key=f"recovery_kit.written:{uuid4()}", data={})
-    )
+    kit = make_kit(installation, system_id=facts.system_id, now=now)
+    write_kit(file, kit)
+    data, key = {"secrets_sha256": digest_secrets(kit["secrets"])}, f"recovery_kit.written:{uuid4()}"
+    open_world().ledger.append(Event("recovery_kit.written", actor=getpass.getuser(), key=key, data=data))
     console.print(f"{file}: the recovery kit. It opens every backup: print it, or keep it on a medium in a safe.")
     console.print("Then remove the file from this machine. After `slipway rotate` write a new one.")
 

@@ -87,7 +87,7 @@ class RealBench:
             bucket=self.bucket,
             expirer=none,
             recipient=none,
-            folder="",
+            place=None,
             work=folder / "work",
         )
 

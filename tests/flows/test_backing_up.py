@@ -43,7 +43,7 @@ def test_a_night_with_dumps_takes_copies_and_says_what_is_not_protected(stage: S
     }
     assert stage.world.backup_copies.kept == stage.world.backup_copies.buckets
     (page,) = stage.world.screen.reports["backup"]
-    assert "6 of 6 not protected" in page and len(ended["unprotected"]) == 6
+    assert "7 of 7 not protected" in page and len(ended["unprotected"]) == 7
     assert stage.world.screen.bars["backup-progress"] > 0
 
 

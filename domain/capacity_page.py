@@ -292,13 +292,15 @@ def _limits(page: Page) -> Iterator[str]:
         if (limit := one.limit) is not None:
             unit = one.resource.unit
             told = {"limit": write_value(limit.value, unit), "threshold": write_value(limit.threshold, unit)}
-            yield page.say("limit_row", resource=one.resource.key, source=limit.source, lead=limit.lead_days, **told)
+            yield page.say(
+                "limit_row", resource=one.resource.key.rstrip(":"), source=limit.source, lead=limit.lead_days, **told
+            )
     if unlimited := [one.resource.key for one in page.outlooks if one.limit is None]:
         yield page.say("unlimited_row", count=len(unlimited), keys=_names(unlimited, page))
 
 
 def _names(keys: Sequence[str], page: Page) -> str:
-    shown = ", ".join(keys[:NAMES_MAX])
+    shown = ", ".join(key.rstrip(":") for key in keys[:NAMES_MAX])
     return page.say("and_more", keys=shown, count=len(keys) - NAMES_MAX) if len(keys) > NAMES_MAX else shown
 
 

@@ -52,7 +52,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "capacity.move_down": ("{what} down to {wanted}", "{what}减至 {wanted}"),
     "capacity.move_clean_up": ("clean up: {policy}", "清理：{policy}"),
     "capacity.what_size": ("size", "大小"),
-    "capacity.what_gpus": ("GPUs, times", "GPU 数量倍数"),
+    "capacity.what_gpus": ("GPUs", "GPU 数量"),
     "capacity.what_share": ("share", "份额"),
     "capacity.what_instances": ("instances", "实例数"),
     "capacity.what_cpu_share": ("processor", "处理器"),

@@ -68,4 +68,5 @@ class PostgresHeavyQueries:
 def without_values(text: str) -> str:
     """A query on one line, cut; without what the extension leaves in it: comments, and constants that it didn't see."""
     plain = _LITERAL.sub("'…'", _COMMENT.sub(" ", text))
-    return " ".join(plain.split())[:TEXT_CHARACTERS_MAX]
+    line = " ".join(plain.split())
+    return line if len(line) <= TEXT_CHARACTERS_MAX else f"{line[: TEXT_CHARACTERS_MAX - 1]}…"

@@ -47,7 +47,8 @@ class RabbitUsage:
             tuple(
                 Measured(Resource(Metric.QUEUE, self._owner, _name_of(queue)), at, np.array([float(queue["messages"])]))
                 for queue in queues[:QUEUES_MAX]
-                if "messages" in queue  # a queue that was just declared has no count yet
+                # one that was just declared has no count yet
+                if "name" in queue and isinstance(queue.get("messages"), int | float)
             ),
             (Remark("usage.half", told),) if len(queues) > QUEUES_MAX else (),
         )
@@ -60,14 +61,14 @@ class RabbitUsage:
         try:
             with httpx.Client(auth=self._auth, timeout=self._limit_s, trust_env=False) as client:
                 answer = client.get(f"{self._url}/api/queues", params={"disable_stats": "false"})
+            if answer.status_code in (401, 403):
+                raise ConfigError(f"{self._url} refuses our user ({answer.status_code}). Set user and password_secret.")
             body = answer.json()
-        except (httpx.HTTPError, ValueError) as exc:
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as exc:
             raise TransientError(f"{self._url} does not answer as RabbitMQ: {type(exc).__name__}.") from exc
-        if answer.status_code in (401, 403):
-            raise ConfigError(f"{self._url} refuses our user ({answer.status_code}). Set user and password_secret.")
         if answer.status_code != 200 or not isinstance(body, list):
             raise TransientError(f"{self._url} answered {answer.status_code}: {str(body)[:200]}.")
-        return cast(list[dict[str, Any]], body)
+        return [cast(dict[str, Any], one) for one in cast(list[object], body) if isinstance(one, dict)]
 
 
 def _name_of(queue: dict[str, Any]) -> str:

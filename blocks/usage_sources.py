@@ -37,7 +37,7 @@ from domain.capacity import (
     source_place,
 )
 from domain.environment import Environment
-from domain.errors import ConfigError
+from domain.errors import ConfigError, TransientError
 from domain.limits import Limit
 from domain.ports import UsageSource
 from domain.usage import Interval, Reading
@@ -58,7 +58,40 @@ def open_sources(
                 opened.append(_open(source, installation))
         except ConfigError as exc:
             opened.append(UnusableSource(source_place(source), str(exc)))
-    return opened
+    return [CarefulSource(one) for one in opened]
+
+
+_SHAPES = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError)
+"""What reading an answer that is quite other than promised ends in."""
+
+
+@dataclass(frozen=True, slots=True)
+class CarefulSource:
+    """Fulfils `domain.ports.UsageSource` by another: an answer that makes no sense costs its own series only."""
+
+    source: UsageSource
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+    def read(self, interval: Interval) -> Reading:
+        """As the source. Raises: TransientError also for an answer of an unknown shape."""
+        try:
+            return self.source.read(interval)
+        except _SHAPES as exc:
+            raise self._senseless(exc) from exc
+
+    def limits(self) -> list[Limit]:
+        """As the source. Raises: TransientError also for an answer of an unknown shape."""
+        try:
+            return self.source.limits()
+        except _SHAPES as exc:
+            raise self._senseless(exc) from exc
+
+    def _senseless(self, exc: Exception) -> TransientError:
+        told = f"{self.name} gave what makes no sense ({type(exc).__name__}: {str(exc)[:120]}). Look at it by hand."
+        return TransientError(told)
 
 
 @dataclass(frozen=True, slots=True)

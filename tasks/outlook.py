@@ -8,7 +8,7 @@ from typing import Any
 from blocks.world import World, open_world
 from domain.advice import Advice, CleanUp, is_settled
 from domain.capacity import GpuModel, PlannedEvent, PostgresSource, VectorPlan
-from domain.capacity_page import Page, choose_plots, has_crossing, render_html, render_markdown, summarise
+from domain.capacity_page import Page, choose_plots, has_crossing, policy_of, render_html, render_markdown, summarise
 from domain.capacity_plot import plot_outlook
 from domain.catalogue import say
 from domain.crossing import SEARCH_DAYS
@@ -145,6 +145,7 @@ def _give_advice(run: str, world: World, outlooks: Sequence[Outlook]) -> None:
             reason=one.advice.reason.text(world.language),
             cost_per_month=one.advice.cost_per_month,
             parameters=parameters,
+            policy=policy_of(one.advice),
         )
 
 
@@ -230,11 +231,19 @@ def _gaps(world: World) -> list[str]:
     for source in world.usage_sources():
         begin, newest = end - GAPS_SHOWN, world.usage_store.newest(source.name)
         gaps = world.usage_store.gaps(source.name, begin=begin, end=newest or end)
-        gaps = gaps[1:] if gaps and gaps[0].interval.begin == begin and not gaps[0].reason else gaps
+        if gaps and gaps[0].interval.begin == begin and newest and not _was_read_before(world, source.name, begin):
+            gaps = gaps[1:]  # nobody knew of it then
         if gaps:
             hours = sum(gap.interval.seconds for gap in gaps) / HOUR_S
             lines.append(_say_gap(world, source.name, hours=hours, count=len(gaps), reason=gaps[-1].reason))
     return lines
+
+
+def _was_read_before(world: World, source: str, begin: datetime) -> bool:
+    """Whether a source gave anything before a moment."""
+    oldest = begin - timedelta(days=world.capacity.read().collecting.day_days)
+    before = world.usage_store.gaps(source, begin=oldest, end=begin)
+    return sum(gap.interval.seconds for gap in before) < (begin - oldest).total_seconds()
 
 
 def _say_gap(world: World, source: str, *, hours: float, count: int, reason: str) -> str:

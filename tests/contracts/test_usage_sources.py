@@ -18,7 +18,7 @@ import psutil
 import psycopg
 import pytest
 import redis as redis_client
-from fixtures_recorded import Recorded
+from fixtures_recorded import Hostile, Recorded
 from fixtures_s3 import s3_account, s3_admin
 from fixtures_traefik import TraefikSite
 from free_ports import free_ports
@@ -46,6 +46,26 @@ from domain.ports import UsageSource
 from domain.service import Arm
 from domain.usage import Interval, Metric, Reading, Resource, believable
 
+EXPORTED = """
+DCGM_FI_DEV_GPU_UTIL{gpu="0",UUID="GPU-1",modelName="NVIDIA A100",Hostname="gpu1"} 83
+DCGM_FI_DEV_FB_USED{gpu="0",UUID="GPU-1",modelName="NVIDIA A100",Hostname="gpu1"} 30720
+DCGM_FI_DEV_FB_FREE{gpu="0",UUID="GPU-1",modelName="NVIDIA A100",Hostname="gpu1"} 10240
+DCGM_FI_DEV_FB_USED{gpu="1",GPU_I_ID="3",UUID="GPU-2",modelName="NVIDIA A100",Hostname="gpu1"} 1024
+DCGM_FI_DEV_FB_FREE{gpu="1",GPU_I_ID="3",UUID="GPU-2",modelName="NVIDIA A100",Hostname="gpu1"} 9216
+DCGM_FI_DEV_FB_USED{gpu="1",GPU_I_ID="4",UUID="GPU-2",modelName="NVIDIA A100",Hostname="gpu1"} 2048
+DCGM_FI_DEV_FB_FREE{gpu="1",GPU_I_ID="4",UUID="GPU-2",modelName="NVIDIA A100",Hostname="gpu1"} 8192
+pg_database_size_bytes{datname="shop"} 7e9
+pg_stat_activity_count{datname="shop",state="active"} 12
+pg_stat_activity_count{datname="shop",state="idle"} 30
+pg_settings_max_connections 100
+container_memory_working_set_bytes{namespace="shop",pod="web-1",container="web"} 1e8
+container_memory_working_set_bytes{namespace="shop",pod="web-2",container="web"} 2e8
+kube_pod_container_resource_limits{namespace="shop",pod="web-1",container="web",resource="memory",unit="byte"} 5e8
+kube_pod_container_resource_limits{namespace="shop",pod="web-2",container="web",resource="memory",unit="byte"} 5e8
+rabbitmq_queue_messages{queue="mail",vhost="/"} 17
+"""
+"""What a DCGM exporter, a PostgreSQL exporter, cAdvisor with kube-state-metrics and RabbitMQ say, in their names."""
+
 NEEDED = ("prometheus", "prometheus-node-exporter")
 
 
@@ -56,15 +76,19 @@ def last_minute() -> Interval:
 
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
-    """A real Prometheus that scrapes a real node exporter every second."""
+    """A real Prometheus that scrapes a real node exporter, and a page with the names of others, every second."""
     if missing := [name for name in NEEDED if not shutil.which(name)]:
         reason = f"{', '.join(missing)} not installed; .ci/run installs Debian's"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
     folder = tmp_path_factory.mktemp("prometheus")
     port, exporter = free_ports(2)
+    page = Hostile(EXPORTED.encode())
+    page.content_type = "text/plain; version=0.0.4"
     (folder / "prometheus.yml").write_text(
         "global: {scrape_interval: 1s}\n"
-        f"scrape_configs: [{{job_name: node, static_configs: [{{targets: ['127.0.0.1:{exporter}']}}]}}]\n"
+        "scrape_configs:\n"
+        f"  - {{job_name: node, static_configs: [{{targets: ['127.0.0.1:{exporter}']}}]}}\n"
+        f"  - {{job_name: others, static_configs: [{{targets: ['localhost:{page.server_address[1]}']}}]}}\n"
     )
     commands = (
         [NEEDED[1], f"--web.listen-address=127.0.0.1:{exporter}"],
@@ -82,6 +106,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
             wait(lambda: _count(url) > 4, f"samples in Prometheus: {folder}/log")
             yield url
         finally:
+            page.server_close()
             for process in processes:
                 process.terminate()
                 process.wait(timeout=30)
@@ -238,10 +263,11 @@ def test_the_machine_agrees_with_what_it_says_of_itself(prometheus: str):
     now = datetime.now(UTC).replace(microsecond=0)
     ours = {m.resource.metric: m.values[-1] for m in MachineUsage("127.0.0.1").read(last_minute()).measured}
     reading = PrometheusUsage(prometheus).read(Interval(now - timedelta(seconds=1), now + timedelta(seconds=59)))
-    theirs = {m.resource.metric: m.values[-1] for m in reading.measured}
-    assert theirs[Metric.MEMORY] == pytest.approx(ours[Metric.MEMORY], abs=psutil.virtual_memory().total / 4)
-    limits = {limit.resource.metric: limit.value for limit in PrometheusUsage(prometheus).limits()}
-    assert limits[Metric.MEMORY] == psutil.virtual_memory().total and limits[Metric.CPU] == psutil.cpu_count()
+    theirs = {m.resource: m.values[-1] for m in reading.measured}
+    memory, cpu = Resource(Metric.MEMORY, "127.0.0.1"), Resource(Metric.CPU, "127.0.0.1")
+    assert theirs[memory] == pytest.approx(ours[Metric.MEMORY], abs=psutil.virtual_memory().total / 4)
+    limits = {limit.resource: limit.value for limit in PrometheusUsage(prometheus).limits()}
+    assert limits[memory] == psutil.virtual_memory().total and limits[cpu] == psutil.cpu_count()
 
 
 def test_vectors_and_tables_are_counted_by_database(postgres: str, database: str):
@@ -498,10 +524,91 @@ class TestPrometheusThatAnswersHalf:
         assert {one.resource.key for one in reading.measured} == {"memory:db1:"}
         assert "answered 1 of" in reading.problems[0].text()
 
-    def test_gpus_by_the_names_of_dcgm(self, recorded: Recorded):
-        recorded.gpus = True
-        found = {m.resource.key: float(m.values[0]) for m in PrometheusUsage(recorded.url).read(last_minute()).measured}
-        assert found["gpu:gpu1:0/A100"] == pytest.approx(0.83) and found["gpu_memory:gpu1:0/A100"] == 1024 * 1024**2
+    def test_a_warning_is_told_and_what_came_is_kept(self):
+        labels = {"instance": "db1:9100", "mountpoint": "/", "service": "desk", "queue": "mail", "datname": "shop"}
+        at = last_minute().begin.timestamp()
+        result = [{"metric": labels, "values": [[at, "NaN"], [at + 30, "5"], [1e300, "7"], [at + 31, "+Inf"]]}]
+        answer = {"status": "success", "data": {"result": result}, "warnings": ["a store is away"]}
+        with Hostile(json.dumps(answer).encode()) as server:
+            reading = PrometheusUsage(server.url).read(last_minute())
+        assert [problem.text() for problem in reading.problems] == [
+            "prometheus:main answered with a warning, so that something may be missing: a store is away"
+        ]
+        kept = believable(reading.measured[0], last_minute())[0]
+        assert len(kept.values) == 1
+
+    @pytest.mark.parametrize(
+        ("body", "words"),
+        [
+            (b'{"status": "error", "error": "query timed out"}', "query timed out"),
+            (b'{"status": "success", "data": {"resultType": "matrix"}}', "has no result"),
+            (b'{"status": "success", "data": [1]}', "has no result"),
+            (b'{"status": "success", "data": {"result": [1, null]}}', "cut its answer short"),
+            (b'{"status": "success", "data": {"result": [{"values": []}]}}', "cut its answer short"),
+            (b'{"status": "success", "data": {"result": [{"metric": 5, "values": []}]}}', "cut its answer short"),
+            (b'[{"status": "success"}]', "not as Prometheus"),
+            (b"<html>log in</html>", "no JSON"),
+            (b"[" * 100_000, "no JSON"),
+            (b"", "no JSON"),
+        ],
+    )
+    def test_what_makes_no_sense_is_told_and_gives_nothing(self, body: bytes, words: str):
+        with Hostile(body) as server:
+            source = PrometheusUsage(server.url)
+            with pytest.raises(TransientError, match=words):
+                source.read(last_minute())
+            assert source.limits() == []
+
+    @pytest.mark.parametrize(
+        ("wrong", "words"),
+        [({"missing": 10}, "does not answer as Prometheus"), ({"pause_s": 0.05}, r"does not answer within 0\.3 s")],
+        ids=["early", "never"],  # each byte in time, the whole never
+    )
+    def test_an_answer_that_ends_early_or_never_is_told(self, wrong: dict[str, Any], words: str):
+        with (
+            Hostile(b'{"status": "success", "data": {"result": []}}', **wrong) as server,
+            pytest.raises(TransientError, match=words),
+        ):
+            PrometheusUsage(server.url, limit_s=0.3).read(last_minute())
+
+    def test_who_is_refused_is_told_what_to_set(self):
+        with (
+            Hostile(b"<html>Unauthorized</html>", status=401) as server,
+            pytest.raises(ConfigError, match="token_secret"),
+        ):
+            PrometheusUsage(server.url, user="me", password="very-secret").read(last_minute())
+
+
+class TestPrometheusOfManyExporters:
+    def test_each_is_read_by_its_own_names_in_our_units(self, prometheus: str):
+        now = datetime.now(UTC).replace(microsecond=0)
+        source = PrometheusUsage(prometheus)
+        reading = source.read(Interval(now - timedelta(seconds=1), now + timedelta(seconds=59)))
+        found = {one.resource.key: float(one.values[-1]) for one in reading.measured}
+        mib = 1024**2
+        expected = {
+            "gpu:gpu1:0/NVIDIA A100": 0.83,
+            "gpu_memory:gpu1:0/NVIDIA A100": 30720 * mib,
+            "gpu_memory:gpu1:1/3/NVIDIA A100": 1024 * mib,
+            "gpu_memory:gpu1:1/4/NVIDIA A100": 2048 * mib,
+            "database:localhost:shop": 7e9,
+            "connections:localhost:": 42,
+            "memory:shop:web": 3e8,
+            "queue:localhost:mail": 17,
+        }
+        assert {key: found.get(key) for key in expected} == pytest.approx(expected)
+        limits = {limit.resource.key: limit for limit in source.limits()}
+        assert {key: limits[key].value for key in expected if key in limits} == pytest.approx(
+            {
+                "gpu:gpu1:0/NVIDIA A100": 1.0,
+                "gpu_memory:gpu1:0/NVIDIA A100": 40960 * mib,
+                "gpu_memory:gpu1:1/3/NVIDIA A100": 10240 * mib,
+                "gpu_memory:gpu1:1/4/NVIDIA A100": 10240 * mib,
+                "connections:localhost:": 100,
+                "memory:shop:web": 1e9,
+            }
+        )
+        assert "DCGM_FI_DEV_FB_USED" in limits["gpu_memory:gpu1:0/NVIDIA A100"].source
 
 
 class TestHeavyQueries:

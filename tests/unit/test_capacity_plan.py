@@ -174,10 +174,20 @@ def test_what_is_no_amount_is_refused(text: str):
         read_amount(text, "bytes")
 
 
-def test_amounts_are_written_as_people_read_them():
-    assert [write_value(v, u) for v, u in ((0, "bytes"), (1.5 * GIB, "bytes"), (0.84, "ratio"), (12345, "items"))] == [
-        "0 B",
-        "1.5 GiB",
-        "84 %",
-        "12,345 items",
-    ]
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (0, "bytes", "0 B"),
+        (1.5 * GIB, "bytes", "1.5 GiB"),
+        (1010 * GIB, "bytes", "1,010 GiB"),
+        (1000, "bytes", "1,000 B"),
+        (0.84, "ratio", "84 %"),
+        (12, "ratio", "1,200 %"),
+        (12345, "items", "12,345 items"),
+        (999.6, "cores", "1,000 cores"),
+        (0.000012, "requests/s", "0.00001 requests/s"),
+        (0.00000001, "cores", "0 cores"),
+    ],
+)
+def test_amounts_are_written_as_people_read_them(value: float, unit: str, text: str):
+    assert write_value(value, unit) == text

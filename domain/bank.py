@@ -136,7 +136,8 @@ YEARLY_TRUST = 0.3
 def yearly_pull(rows: Array, *, steps: int) -> Array:
     """Part of how the same days of last year differed from today's of last year: shape (n, steps).
 
-    One year can't prove that it repeats, so only `YEARLY_TRUST` of it counts; nothing where the rows are shorter.
+    One year can't prove that it repeats, so only `YEARLY_TRUST` of it counts; nothing where the rows are shorter. What
+    the whole year grew is taken off: the members continue that, and twice would be too much.
     """
     if rows.shape[1] < YEAR_D:
         return np.zeros((len(rows), steps))
@@ -145,7 +146,8 @@ def yearly_pull(rows: Array, *, steps: int) -> Array:
     smooth = np.lib.stride_tricks.sliding_window_view(padded, 15, axis=1).mean(axis=2)
     base = median(rows[:, max(start - 7, 0) : start + 7])
     ahead = np.minimum(np.arange(steps), YEAR_D - 1)
-    return YEARLY_TRUST * (smooth[:, ahead] - base[:, None])
+    growth = (median(rows[:, -14:]) - base) / (YEAR_D - 7)
+    return YEARLY_TRUST * (smooth[:, ahead] - base[:, None] - growth[:, None] * ahead)
 
 
 FAVOUR = 0.9

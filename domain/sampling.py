@@ -19,6 +19,8 @@ UNIT_SIDE = 5
 """So many samples on either side of a jump have to agree before it is taken for a change of unit."""
 UNIT_JUMPS_MAX = 8
 RATIO_MAX = 1.5
+VALUE_MAX = 1e60
+"""Nothing that is measured is larger, and squares of it would be infinite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +71,12 @@ def drop_unusable(times: Times, values: Array, *, now: np.datetime64, step_s: in
     if backwards:
         remarks.append(Remark("forecast.unordered", {"count": backwards}))
     usable = times <= now + np.timedelta64(step_s, "s")
-    for bad, key in ((~usable, "forecast.future"), (np.isfinite(values) & (values < 0), "forecast.negative")):
+    finite = np.isfinite(values)
+    negative, huge = finite & (values < 0), finite & (values > VALUE_MAX)
+    for bad, key in ((~usable, "forecast.future"), (negative, "forecast.negative"), (huge, "forecast.huge")):
         if count := int(bad.sum()):
             remarks.append(Remark(key, {"count": count}))
-    keep = (times < now) & np.isfinite(values) & (values >= 0)
+    keep = (times < now) & finite & ~negative & ~huge
     times, values = times[keep], values[keep]
     if (np.diff(times) > np.timedelta64(0, "s")).all():
         return times, values, remarks

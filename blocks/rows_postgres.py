@@ -315,7 +315,10 @@ def _delete_range(
         if last is not None:
             where = sql.SQL("{} AND {}").format(where, up_to_key(facts, last, values))
         statement = sql.SQL("DELETE FROM {} AS t WHERE {}").format(facts.table.identifier, where)
-        return Batch(connection.execute(statement, values.bound).rowcount, 0, last)
+        gone = connection.execute(statement, values.bound).rowcount
+        if gone > rows:  # somebody put old rows into that range meanwhile: row by row, no more go than were asked for
+            raise LockedError(f"{gone - rows} rows came into a batch of {facts.table.full_name}. It is taken back.")
+        return Batch(gone, 0, last)
 
 
 def _find_last(

@@ -15,8 +15,12 @@ import pytest
 from archive_program import FileArchives
 from fixtures_rows import SCHEMA, VISITS, RowsStage
 
+from blocks.memory_world import MemoryWorld
 from blocks.rows_postgres import PostgresRows
+from blocks.world import use_world
+from domain.archive import encryption_of
 from domain.ports_cleanup import CopiedPartition, CopiedTable
+from tasks.archive import read_archive
 
 POINTS = 24
 OLD, NEW = 100, 300
@@ -94,16 +98,19 @@ def archived(store: Path) -> dict[str, list[str]]:
 
 
 def copied(store: Path) -> list[CopiedTable]:
-    archives, found = FileArchives(store), list[CopiedTable]()
-    for number, path in enumerate(sorted(store.glob("*manifest.json"))):
-        for one in json.loads(path.read_text())["tables"]:
-            parquet, csv = store / "x.parquet", store / f"{number}-{one['table']}.csv"
-            archives.get(one["key"], store / "x.age", sha256=one["sha256"])
-            assert one["encryption"] == "age"
-            archives.open(store / "x.age", parquet)
-            assert archives.unpack(parquet, csv) == one["rows"]
-            columns = tuple((name, kind) for name, kind in one["columns"])
-            found.append(CopiedTable(one["table"], csv, columns, tuple(one["keys"]), one["rows"]))
+    """What a restoration reads: every whole archive, fetched, compared, opened and counted."""
+    world, found = MemoryWorld(), list[CopiedTable]()
+    world.cleaning.archives = FileArchives(store)
+    use_world(lambda: world)
+    try:
+        for number, path in enumerate(sorted(store.glob("*manifest.json"))):
+            manifest = json.loads(path.read_text())
+            assert encryption_of(manifest) == "age"
+            folder = store / f"read-{number}"
+            folder.mkdir(exist_ok=True)
+            found += read_archive(manifest, folder)
+    finally:
+        use_world(None)
     return found
 
 

@@ -20,7 +20,7 @@ from domain.wal import is_segment, is_wal_file
 
 _LEVEL = 1
 _SUFFIX = ".zst"
-_SHA256, _PACKED_SHA256 = "sha256", "packed-sha256"
+_SHA256, _PACKED_SHA256, _NAME = "sha256", "packed-sha256", "name"
 _SEGMENT_BYTES_MAX = 1 << 30
 _READERS = 2
 
@@ -36,7 +36,7 @@ class WalArchive:
         """Keep a segment; the same again is no error. Raises: InvariantError where another one is there already."""
         key, sha256 = self._key(name), hashlib.sha256(content).hexdigest()
         packed = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compress(content)
-        marks = {_SHA256: sha256, _PACKED_SHA256: hashlib.sha256(packed).hexdigest()}
+        marks = {_SHA256: sha256, _PACKED_SHA256: hashlib.sha256(packed).hexdigest(), _NAME: name}
         if self._bucket.put_new(key, packed, metadata=marks):
             return
         known = self._bucket.get(key)
@@ -52,6 +52,8 @@ class WalArchive:
         if found is None:
             return None
         body, metadata = found
+        if metadata.get(_NAME, name) != name:
+            raise InvariantError(f"{key} is damaged: it holds {metadata[_NAME][:40]}.")
         # bits that the decoder passes over, and what lies behind the end: nobody asked for those either
         if metadata.get(_PACKED_SHA256, "") not in ("", hashlib.sha256(body).hexdigest()):
             raise InvariantError(f"{key} is damaged: it is not stored as it was.")

@@ -105,6 +105,26 @@ def test_a_segment_comes_back_and_one_that_is_damaged_is_no_missing_one(s3: Inst
         archive.get(SEGMENT)
 
 
+def test_the_whole_log_is_read_and_each_damage_in_it_is_named(s3: Installation, prefix: str):
+    archive, store = WalArchive(bucket(s3), prefix), bucket(s3)
+    names = [f"{SEGMENT[:-1]}{n}" for n in range(1, 5)]
+    for name in names:
+        archive.put(name, segment(name.encode()))
+    archive.put("00000002.history", b"1\t0/5000000\tno reason")
+    whole = archive.verify(since="", seed="s", bytes_max=1 << 30)
+    assert whole.is_intact and whole.checked == 5
+    assert archive.verify(since=names[2], seed="s", bytes_max=1 << 30).checked == 3
+    assert archive.verify(since="", seed="s", bytes_max=1).checked <= 2
+    keys = {one.key.rpartition("/")[2][:24]: one.key for one in store.objects(prefix)}
+    body, marks = store.get(keys[names[0]]) or (b"", {})
+    store.put(keys[names[0]], body + b"garbage", metadata=marks)  # the decoder would have passed over it
+    store.put(keys[names[1]], body, metadata=marks)  # another segment, whole in itself
+    store.put(f"{keys[names[2]]}.old", body, metadata=marks)
+    found = archive.verify(since="", seed="s", bytes_max=1 << 30).damage
+    assert [name for name in names if any(name in words for words in found)] == names[:3]
+    assert any("is no file of the log" in words for words in found)
+
+
 def ask(socket: Path, *words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-I", "-S", wal_client.__file__, str(socket), *words]
     return subprocess.run(command, capture_output=True, text=True, check=False)

@@ -278,12 +278,12 @@ INSERT INTO child (id, parent_id, n) VALUES (900, 1, 1);
 ALTER TABLE child ADD CONSTRAINT small CHECK (n < 10) NOT VALID;
 INSERT INTO child (parent_id, n) SELECT 1, 1 FROM generate_series(1, 50);
 UPDATE pg_constraint SET convalidated = true WHERE conname = 'small';
-CREATE INDEX some ON child (n);
-UPDATE pg_index SET indisready = false, indisvalid = false WHERE indexrelid = 'some'::regclass;
+CREATE INDEX child_n ON child (n);
+UPDATE pg_index SET indisready = false, indisvalid = false WHERE indexrelid = 'child_n'::regclass;
 """
 MORE = """
 INSERT INTO child (parent_id, n) VALUES (1, 2);
-UPDATE pg_index SET indisready = true, indisvalid = true WHERE indexrelid = 'some'::regclass;
+UPDATE pg_index SET indisready = true, indisvalid = true WHERE indexrelid = 'child_n'::regclass;
 CREATE TABLE twin (id int NOT NULL);
 INSERT INTO twin VALUES (7), (7);
 CREATE INDEX twin_id ON twin (id);

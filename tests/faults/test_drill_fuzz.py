@@ -37,7 +37,7 @@ def bench(
     archiving_server.archiving = None
 
 
-@pytest.mark.parametrize("case", itertools.islice(series(SEED), COUNT), ids=lambda case: f"{case.name}, {case.seed}")
+@pytest.mark.parametrize("case", [*itertools.islice(series(SEED), COUNT)], ids=lambda case: f"{case.name}, {case.seed}")
 def test_damage_at_random_is_never_green_and_names_what_found_it(case: Case, bench: DrillBench):
     with case.done(bench) as words:
         verdict, checks = bench.drill()

@@ -16,6 +16,9 @@ from domain.canonical import canonical_json, sha256_hex
 REPLAY = "settings"
 """In a manifest's `extra`: settings that a server which replays the log must not have lower."""
 
+LABEL = "label"
+"""In a manifest's `extra`: whose backup it is."""
+
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -30,7 +33,8 @@ class BackupRecords:
         self, backup: Backup, objects: tuple[StoredObject, ...], *, label: str, extra: Mapping[str, Any]
     ) -> Backup:
         """Write the manifest of a backup that is whole; returns the backup with its hash."""
-        manifest = BackupManifest({**backup.as_dict(), "manifest_sha256": ""}, objects, extra)
+        facts = {**backup.as_dict(), "manifest_sha256": ""}
+        manifest = BackupManifest(facts, objects, {**extra, LABEL: label})
         self._bucket.put(self._manifest(backup.id), canonical_json(manifest.as_dict()).encode())
         self._bucket.put(self._label(label), backup.id.encode())
         return replace(backup, manifest_sha256=manifest.sha256)
@@ -43,8 +47,10 @@ class BackupRecords:
     def manifest(self, backup: str) -> BackupManifest | None:
         value = self._bucket.get_json(self._manifest(backup)) if _ID.fullmatch(backup) else None
         try:
-            return None if value is None else read_manifest(value)
-        except (KeyError, TypeError, ValueError):
+            manifest = None if value is None else read_manifest(value)
+            # one that says nothing which we could read as a backup is none either
+            return manifest if manifest and read_backup(manifest.facts).id == backup else None
+        except (AttributeError, KeyError, TypeError, ValueError):
             return None
 
     def backup(self, backup: str) -> Backup | None:
@@ -78,14 +84,19 @@ class BackupRecords:
         """Remove what is written about a backup, the manifest last: until then it can be forgotten again."""
         self._bucket.remove([self._hold(backup), self._manifest(backup)])
 
-    def verify(self, backup: str, expected_sha256: str) -> Evidence:
-        """Read every object again, and compare."""
+    def verify(self, backup: str, expected_sha256: str, *, folder: str = "") -> Evidence:
+        """Read every object again, and compare; what lies in the backup's `folder` unrecorded is damage, too: the
+        engine's own tool may take it for a part of the backup."""
         manifest = self.manifest(backup)
         if manifest is None:
             return Evidence(backup, unavailable=f"no manifest was recorded with {backup}")
         if expected_sha256 and manifest.sha256 != expected_sha256:
             return Evidence(backup, damage=("the manifest is not the one that the ledger has",))
         damage = [words for one in manifest.objects if (words := self._compare(one))]
+        recorded = {one.key for one in manifest.objects}
+        there = self._bucket.objects(folder) if folder else []
+        damage += [f"{one.key} was not recorded" for one in there if one.key not in recorded]
+        damage += self._compare_label(backup, str(manifest.extra.get(LABEL, "")))
         size = sum(one.size_bytes for one in manifest.objects)
         return Evidence(backup, len(manifest.objects), size, tuple(damage))
 
@@ -96,6 +107,13 @@ class BackupRecords:
         if found.size_bytes != recorded.size_bytes:
             return f"{recorded.key} has {found.size_bytes} bytes, {recorded.size_bytes} were recorded"
         return "" if found.sha256 == recorded.sha256 else f"{recorded.key} differs from what was recorded"
+
+    def _compare_label(self, backup: str, label: str) -> list[str]:
+        """By its label a run that is taken up again finds its backup: it must not find another."""
+        found = self._bucket.get(self._label(label)) if label else None
+        if label and (found is None or found[0] != backup.encode()):
+            return [f"{self._label(label)} does not lead to {backup}"]
+        return []
 
     def _manifest(self, backup: str) -> str:
         return f"{self._folder}manifests/{backup}.json"

@@ -54,7 +54,8 @@ class ServerFacts:
 
 @dataclass(frozen=True, slots=True)
 class ArchiverFacts:
-    """What the server itself says of its archiving. `waiting_since`: the oldest segment that is not archived."""
+    """What the server itself says of its archiving. `waiting_since`: the oldest segment that is not archived;
+    `last_archived`: the last file that was."""
 
     archived_at: datetime | None
     failed_at: datetime | None
@@ -62,6 +63,7 @@ class ArchiverFacts:
     waiting: int
     waiting_since: datetime | None
     now: datetime
+    last_archived: str = ""
 
     @property
     def is_failing(self) -> bool:
@@ -100,7 +102,8 @@ class BackupServer:
         with self._session() as session:
             row = session.execute(
                 "SELECT a.last_archived_time, a.last_failed_time, coalesce(a.last_failed_wal, ''), r.count, r.oldest,"
-                " now() FROM pg_stat_archiver a, (SELECT count(*)::int AS count, min(modification) AS oldest"
+                " now(), coalesce(a.last_archived_wal, '') FROM pg_stat_archiver a,"
+                " (SELECT count(*)::int AS count, min(modification) AS oldest"
                 " FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready') r"
             ).fetchone()
         assert row is not None

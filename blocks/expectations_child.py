@@ -1,4 +1,4 @@
-"""The child in which Great Expectations lives: suites in on standard input, findings out as one line of JSON.
+"""The child in which Great Expectations lives: suites in on standard input, findings out, each one line of JSON.
 
 Started by `blocks/expectations.py` with the interpreter of another environment; it imports nothing of ours. A suite is
 a list of expectations: `type`, the `table` or `query` that it is about, `arguments`, and `severity` and `meaning` for
@@ -10,11 +10,20 @@ import json
 import sys
 from typing import Any
 
+MARK = "slipway-answer:"
+
 
 def main() -> None:
-    """Judge what standard input asks for."""
-    question = json.loads(sys.stdin.read())
+    """Judge what standard input asks for, a question a line; the import comes first, while nobody waits for it."""
     gx: Any = importlib.import_module("great_expectations")
+    for line in sys.stdin:
+        answers = judge_all(gx, json.loads(line))
+        sys.stdout.write(f"\n{MARK}{json.dumps(answers, default=str)}\n")
+        sys.stdout.flush()
+
+
+def judge_all(gx: Any, question: dict[str, Any]) -> dict[str, Any]:
+    """Judge a database by its suites."""
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False, "metric_calculations": False}
     place = question["place"]
@@ -22,11 +31,16 @@ def main() -> None:
         name="restored",
         # a host has to stand here; where the socket is, the driver is told below
         connection_string=f"postgresql+psycopg://{place['user']}@localhost:{place['port']}/{place['database']}",
-        kwargs={"connect_args": {"host": place["socket"], "options": "-c default_transaction_read_only=on"}},
+        kwargs={
+            "connect_args": {
+                "host": place["socket"],
+                "options": "-c default_transaction_read_only=on",
+                **({"password": place["password"]} if place.get("password") else {}),
+            }
+        },
         create_temp_table=False,
     )
-    answers = {name: judge(gx, source, name, suite) for name, suite in question["suites"].items()}
-    sys.stdout.write("\n" + json.dumps(answers, default=str) + "\n")
+    return {name: judge(gx, source, name, suite) for name, suite in question["suites"].items()}
 
 
 def judge(gx: Any, source: Any, name: str, suite: list[dict[str, Any]]) -> dict[str, Any]:

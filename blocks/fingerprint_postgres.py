@@ -6,6 +6,7 @@ hashing itself runs after the locks are gone. Unlogged tables, large objects and
 out; the pages of all of them are checked otherwise.
 """
 
+import os
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -40,6 +41,16 @@ _FIXED = {
     "max_parallel_workers_per_gather": "0",
 }
 
+_RESTORED = {
+    "statement_timeout": "2h",
+    # a sum does not depend on who adds what first: both cores hash
+    "max_parallel_workers_per_gather": str(min(4, max(1, (os.cpu_count() or 2) - 1))),
+    "min_parallel_table_scan_size": "0",
+    "parallel_setup_cost": "0",
+    "parallel_tuple_cost": "0",
+}
+"""In a copy that nobody else uses; a damaged page may lead a reader in circles, so that there is a limit."""
+
 _OURS = "NOT (n.nspname LIKE 'pg\\_%' OR n.nspname = 'information_schema')"
 _TABLES = f"""
 SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -48,7 +59,12 @@ _SEQUENCES = f"""
 SELECT n.nspname, c.relname, s.seqincrement FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_sequence s ON s.seqrelid = c.oid WHERE c.relpersistence = 'p' AND {_OURS} ORDER BY 1, 2"""
 _DATABASES = "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1"
-_EXTENSIONS = "SELECT extname, extversion FROM pg_extension ORDER BY 1"
+TOOL_SCHEMA = "pg_slipway_drill"
+"""Of a restored copy, with what a drill installs there; its name keeps it out of `_OURS`."""
+
+_EXTENSIONS = f"""
+SELECT e.extname, e.extversion FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+WHERE n.nspname <> '{TOOL_SCHEMA}' ORDER BY 1"""
 _ROLES = """
 SELECT r.rolname, concat_ws(' ', r.rolsuper, r.rolinherit, r.rolcreaterole, r.rolcreatedb, r.rolcanlogin,
   r.rolreplication, r.rolbypassrls, r.rolconnlimit, 'in',
@@ -150,7 +166,7 @@ def read_restored(conninfo: str) -> Fingerprint:
     Raises: psycopg.Error where something is unreadable.
     """
     with ExitStack() as stack:
-        snapshots = {name: stack.enter_context(snapshot(conninfo, name)) for name in _databases(conninfo)}
+        snapshots = {name: stack.enter_context(snapshot(conninfo, name, _RESTORED)) for name in databases(conninfo)}
         return _read_all(snapshots, point="", lsn="")
 
 
@@ -171,7 +187,7 @@ def read_database(conninfo: str, database: str, *, label: str) -> Fingerprint:
 
 def _freeze(conninfo: str, point: str, stack: ExitStack) -> tuple[dict[str, psycopg.Connection], str]:
     """Open one snapshot for each database, all of the moment at which the restore point was made."""
-    names = _databases(conninfo)
+    names = databases(conninfo)
     with ExitStack() as locks:
         keepers = [locks.enter_context(_locked(conninfo, name)) for name in names]
         snapshots = {name: stack.enter_context(snapshot(conninfo, name)) for name in names}
@@ -195,10 +211,10 @@ def _locked(conninfo: str, database: str) -> Generator[psycopg.Connection]:
 
 
 @contextmanager
-def snapshot(conninfo: str, database: str) -> Generator[psycopg.Connection]:
+def snapshot(conninfo: str, database: str, settings: Mapping[str, str] = {}) -> Generator[psycopg.Connection]:
     """Lend a session that sees one moment of a database, and writes values always in the same way."""
     with _connect(conninfo, database) as connection:
-        for name, value in _FIXED.items():
+        for name, value in {**_FIXED, **settings}.items():
             connection.execute(sql.SQL("SELECT set_config({}, {}, false)").format(name, value))
         connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         connection.execute("SELECT 1")  # the snapshot is taken here
@@ -218,7 +234,7 @@ def _read_all(
             sequences[f"{database}.{namespace}.{name}"] = (_last_value(connection, namespace, name), int(step))
     for database, connection in snapshots.items():
         schema |= {f"{database}/{kind}": _hash_lines(connection, query) for kind, query in queries.items()}
-        extensions |= {f"{database}.{name}": version for name, version in connection.execute(_EXTENSIONS)}
+        extensions |= {f"{database}.{name}": version for name, version in connection.execute(_EXTENSIONS).fetchall()}
         for namespace, name in list_tables(connection):
             tables[f"{database}.{namespace}.{name}"] = hash_table(connection, namespace, name)
     any_one = next(iter(snapshots.values()))
@@ -257,7 +273,8 @@ def _system_id(connection: psycopg.Connection) -> str:
     return str(row[0]) if row else ""
 
 
-def _databases(conninfo: str) -> list[str]:
+def databases(conninfo: str) -> list[str]:
+    """The databases of a server that may hold something of ours."""
     with psycopg.connect(conninfo, autocommit=True, connect_timeout=5) as connection:
         return [str(name) for (name,) in connection.execute(_DATABASES)]
 

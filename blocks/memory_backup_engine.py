@@ -24,12 +24,13 @@ from domain.backup import (
     StoredObject,
     Target,
     WalState,
+    read_log,
 )
-from domain.backup_retention import choose_log
+from domain.backup_retention import choose_log, left_after
 from domain.canonical import sha256_hex
-from domain.errors import ConfigError, InvariantError, RefusedError, TransientError
+from domain.errors import ConfigError, InvariantError, TransientError
 from domain.ports_backup import Recovery
-from domain.wal import SEGMENT_BYTES, find_gaps, is_segment, missing_histories, read_lsn, segment_at, write_lsn
+from domain.wal import SEGMENT_BYTES, find_gaps, read_lsn, segment_at, write_lsn
 
 TIMELINE = 1
 
@@ -42,10 +43,12 @@ class MemoryBackupServer:
         self.lsn = SEGMENT_BYTES
         self.rows: list[tuple[int, str, str]] = []
         self.segments: dict[str, bytes] = {}
+        self.archived: dict[str, str] = {}
 
     def write(self, text: str) -> str:
         """Commit a row; returns the place in the log right after it."""
         self.segments[self.segment] = text.encode()
+        self.archived[self.segment] = sha256_hex(text.encode())
         self.lsn += SEGMENT_BYTES
         self.rows.append((self.lsn, self.now().isoformat(), text))
         return write_lsn(self.lsn)
@@ -63,7 +66,7 @@ class MemoryBackupEngine:
     """
 
     name = "memory"
-    kinds: Sequence[BackupKind] = (BackupKind.FULL, BackupKind.INCREMENTAL)
+    kinds: Sequence[BackupKind] = (BackupKind.FULL, BackupKind.DIFFERENTIAL, BackupKind.INCREMENTAL)
 
     def __init__(self, server: MemoryBackupServer | None = None) -> None:
         self.server = server or MemoryBackupServer()
@@ -92,7 +95,8 @@ class MemoryBackupEngine:
         if label in self.labels and self.kept[self.labels[label]].is_done:
             return self.kept[self.labels[label]]
         server, done = self.server, [one for one in self.backups() if one.is_done]
-        parent = done[-1].id if kind is BackupKind.INCREMENTAL and done else ""
+        parents = [one for one in done if kind is BackupKind.INCREMENTAL or one.kind is BackupKind.FULL]
+        parent = parents[-1].id if kind is not BackupKind.FULL and parents else ""
         begun = Backup(
             id=f"{server.now():%Y%m%dT%H%M%S}-{len(self.kept):03}",
             kind=kind if parent else BackupKind.FULL,
@@ -141,6 +145,12 @@ class MemoryBackupEngine:
             damage += self.verify(parent).damage
         return Evidence(backup, len(manifest.objects), size, tuple(damage))
 
+    def verify_log(self, *, since: str, seed: str, bytes_max: int) -> Evidence:
+        names = [name for name in self.server.segments if name >= since]
+        kept, archived = self.server.segments, self.server.archived
+        damage = tuple(f"{name} is damaged" for name in names if sha256_hex(kept[name]) != archived[name])
+        return Evidence("log", len(names), len(names), damage)
+
     @contextmanager
     def restore(
         self, backup: str, target: Target, directory: Path, *, user: str | None, limit_s: float
@@ -148,34 +158,21 @@ class MemoryBackupEngine:
         found = self._get(backup)
         if directory.exists() and any(directory.iterdir()):
             raise ConfigError(f"{directory} is not empty. Restore into an empty folder.")
-        if damage := self.verify(backup).damage:
-            raise InvariantError(f"{backup} is damaged: {damage[0]}. Restore another one.")
+        evidence = self.verify(backup)
+        if evidence.damage:
+            raise InvariantError(f"{backup} is damaged: {evidence.damage[0]}. Restore another one.")
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "recovery.signal").touch()
         (directory / "rows.json").write_text(json.dumps(self._recovered(found, target)))
         settings = {f"recovery_target_{target.kind}": target.value, "restore_command": "memory %f %p"}
-        yield Recovery(directory, settings)
+        yield Recovery(directory, settings, evidence=replace(evidence, manifest_sha256=found.manifest_sha256))
 
     def wal_state(self, *, since: str = "", until: str = "") -> WalState:
-        names = sorted(name for name in self.server.segments if is_segment(name))
-        return WalState(
-            segments=len(names),
-            oldest=names[0] if names else "",
-            newest=names[-1] if names else "",
-            archived_at=self.server.now() if names else None,
-            gaps=tuple(find_gaps(names, since=since, until=until)),
-            missing_histories=tuple(missing_histories(names)),
-        )
+        return read_log(dict.fromkeys(self.server.segments, self.server.now()), since=since, until=until)
 
     def expire(self, backups: Sequence[str], *, dry_run: bool, window_begin: datetime | None = None) -> Expiry:
         gone = {name: self._get(name) for name in backups}
-        if held := [one for one in gone.values() if one.hold]:
-            raise RefusedError(f"{held[0].id} is held: {held[0].hold}. Let it go first.")
-        left = [one for one in self.backups() if one.is_done and one.id not in gone]
-        if backups and not left:
-            raise RefusedError("Nothing whole would be left. Take a backup first.")
-        if orphans := [one.id for one in left if one.parent in gone]:
-            raise RefusedError(f"{orphans[0]} needs one of these. Expire it as well, or keep its parent.")
+        left = left_after(self.backups(), gone)
         log = choose_log(left, window_begin=window_begin)
         if not dry_run:
             for name in gone:

@@ -21,22 +21,29 @@ from typing import Any
 
 import psutil
 import psycopg
+from psycopg import sql
 from psycopg.conninfo import make_conninfo
+from psycopg.sql import SQL, Identifier
 
-from blocks.expectations import run_expectations
-from blocks.fingerprint_postgres import read_restored
+from blocks.expectations import ExpectationsChild, run_expectations
+from blocks.fingerprint_postgres import TOOL_SCHEMA, databases, read_restored
 from blocks.identity import as_user, clean_environment, give, give_all
+from blocks.ledger_postgres import PostgresLedger
 from blocks.postgres_server import SUPERUSER
+from blocks.postgres_session import LEDGER_DATABASE, PostgresSession
 from blocks.postgres_tools import Answer, probe_tool, run_tool
+from blocks.rules_postgres import judge_rules
 from domain.canonical import sha256_hex
 from domain.drill import Check, Damage, failed, passed, unavailable
 from domain.errors import ConfigError, InvariantError, TransientError
 from domain.fingerprint import Fingerprint
+from domain.ports import Ledger
 from domain.ports_backup import Recovery
 from domain.ports_drill import Findings, Recovered
 
 PORT = 5432
 _TOOL_LIMIT_S = 3600
+_UNIQUE_SINCE = 17
 _STOP_LIMIT_S = 60
 _PAGE_BYTES = 8192
 _NAME = re.compile(r"[\w.-]{1,80}")
@@ -48,6 +55,10 @@ _LEAST = {
     "max_locks_per_transaction": "max_locks_per_xact setting",
 }
 """What a server in recovery must have at least as large as its source: by the name that pg_controldata gives it."""
+
+
+_waiting: dict[str, ExpectationsChild] = {}
+"""Children with Great Expectations that were started ahead, by the folder of their server; `destroy` ends them."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +84,11 @@ class PostgresScratch:
         return shutil.disk_usage(self.folder).free
 
     def prepare(self, name: str) -> Path:
-        self.destroy(name)
         root = self._root(name)
+        child = _waiting.pop(str(root), None)
+        self.destroy(name)
+        if child:
+            _waiting[str(root)] = child
         root.mkdir(parents=True)
         root.chmod(0o711)
         for path in (root / "data", self._socket(name)):
@@ -88,7 +102,7 @@ class PostgresScratch:
         self._refuse_foreign_binaries(data)
         self._configure(name, recovery)
         log = self._root(name) / "server.log"
-        with log.open("ab") as output:
+        with log.open("ab") as output, suppress(subprocess.TimeoutExpired):  # recovery is waited for below
             # pg_ctl, because what it starts is a daemon that outlives us and that nobody has to wait for
             subprocess.run(
                 [
@@ -131,7 +145,7 @@ class PostgresScratch:
             return read_restored(self._conninfo(name))
         except psycopg.OperationalError as exc:
             raise InvariantError(f"The restored server fell over while it was read: {_first_line(exc)}") from exc
-        except psycopg.Error as exc:
+        except (psycopg.Error, UnicodeError) as exc:
             raise InvariantError(f"Something restored can't be read: {_first_line(exc)}") from exc
 
     def address(self, name: str) -> str:
@@ -142,16 +156,43 @@ class PostgresScratch:
         try:
             with psycopg.connect(self._conninfo(name), autocommit=True) as connection:
                 known = connection.execute("SELECT 1 FROM pg_available_extensions WHERE name = 'amcheck'").fetchone()
+                names = connection.execute("SELECT datname FROM pg_database WHERE datallowconn").fetchall()
+            if known is None:
+                return unavailable(check, "this PostgreSQL has no extension amcheck")
+            for (database,) in names:
+                self._make_tool_schema(name, str(database))
         except psycopg.Error as exc:
-            return unavailable(check, f"the restored server does not answer: {_first_line(exc)}")
-        if known is None:
-            return unavailable(check, "this PostgreSQL has no extension amcheck")
-        words = ["--all", "--heapallindexed", "--install-missing=public", "--jobs=2", "--no-password"]
+            return failed(check, "server_fell", error=_first_line(exc))
+        words = ["--all", "--heapallindexed", f"--install-missing={TOOL_SCHEMA}", "--jobs=2", "--no-password"]
+        words += ["--checkunique"] if _major(data) >= _UNIQUE_SINCE else []
         words += [f"--host={self._socket(name)}", f"--port={PORT}", f"--username={SUPERUSER}"]
         return self._judge_tool(check, "pg_amcheck", data, words, bad_codes={2}, passed_text="indexes_good")
 
+    def _make_tool_schema(self, name: str, database: str) -> None:
+        """A schema for what drills install, of the kind that no fingerprint looks at: one is taken meanwhile."""
+        info = make_conninfo(self._conninfo(name), dbname=database)
+        with psycopg.connect(info, autocommit=True) as connection:
+            connection.execute("SET allow_system_table_mods = on")
+            connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(TOOL_SCHEMA)))
+
+    def check_rules(self, name: str) -> Sequence[Check]:
+        check, begun = "expectations.rules", time.monotonic()
+        try:
+            found = judge_rules(self._conninfo(name), databases(self._conninfo(name)))
+        except (psycopg.Error, UnicodeError) as exc:
+            return [failed(check, "server_fell", error=_first_line(exc))]
+        seconds, broken = time.monotonic() - begun, "; ".join(found.broken[:4])
+        if found.broken:
+            return [failed(check, "rules_broken", seconds=seconds, broken=broken[:500])]
+        if found.unread:
+            return [unavailable(check, "; ".join(found.unread[:3]), seconds=seconds)]
+        counts = {"foreign": found.foreign, "checks": found.checks, "sequences": found.sequences}
+        return [passed(check, "rules_kept", seconds=seconds, **counts)]
+
     def check_pages(self, name: str) -> Check:
         data, check = self._root(name) / "data", "pages.checksums"
+        if fallen := self._fallen(name):
+            return failed(check, "server_fell", error=fallen)
         with suppress(OSError, subprocess.TimeoutExpired):
             stop = [str(self.binaries / "pg_ctl"), "-D", str(data), "-s", "-w", "-m", "fast", "stop"]
             run_tool([*stop, "-t", str(_STOP_LIMIT_S)], user=self.user, limit_s=_STOP_LIMIT_S + 30)
@@ -163,7 +204,32 @@ class PostgresScratch:
 
     def expect(self, name: str, database: str, suites: Mapping[str, Any], *, limit_s: float) -> Findings:
         place = {"socket": str(self._socket(name)), "port": PORT, "user": SUPERUSER, "database": database}
-        return run_expectations(self.data_python, place, suites, user=self.user, limit_s=limit_s)
+        child = _waiting.get(str(self._root(name)))
+        return run_expectations(self.data_python, place, suites, user=self.user, limit_s=limit_s, child=child)
+
+    def await_expectations(self, name: str) -> None:
+        root = str(self._root(name))
+        if root not in _waiting:
+            _waiting[root] = ExpectationsChild(self.data_python(), user=self.user)
+
+    def texts(self, name: str, database: str, table: str, column: str) -> Sequence[str]:
+        query = SQL("SELECT DISTINCT {column}::text FROM {table} WHERE {column} IS NOT NULL").format(
+            column=Identifier(column), table=Identifier(*table.split("."))
+        )
+        try:
+            with psycopg.connect(self._conninfo(name), dbname=database, autocommit=True) as connection:
+                return [str(row[0]) for row in connection.execute(query)]
+        except psycopg.OperationalError as exc:
+            raise ConfigError(f"'{database}' of the restored server can't be asked: {_first_line(exc)}") from exc
+        except psycopg.Error as exc:
+            raise ConfigError(f"'{database}' of the restored server: {_first_line(exc)}") from exc
+
+    def url(self, name: str) -> str:
+        """How its superuser gets in, without a password: through the socket in a private folder."""
+        return self._conninfo(name)
+
+    def ledger(self, name: str) -> Ledger:
+        return PostgresLedger(PostgresSession(make_conninfo(self._conninfo(name), dbname=LEDGER_DATABASE)))
 
     def damage(self, name: str, kind: Damage) -> str:
         """Damage the largest file of an application's table, as a bad disk would; a manifest is damaged elsewhere."""
@@ -187,6 +253,8 @@ class PostgresScratch:
 
     def destroy(self, name: str) -> None:
         root = self._root(name)
+        if child := _waiting.pop(str(root), None):
+            child.end()
         _end_processes(root / "data")
         shutil.rmtree(self._socket(name), ignore_errors=True)
         if root.exists():
@@ -305,6 +373,12 @@ class PostgresScratch:
         if row is None or row[0]:
             return None
         return str(row[1] or ""), row[2].isoformat() if row[2] else ""
+
+    def _fallen(self, name: str) -> str:
+        """What the log says of a process that a signal ended, or of a panic: nobody but damage does that here."""
+        log = self._root(name) / "server.log"
+        lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+        return next((line[-300:] for line in lines if re.search(r"terminated by signal|PANIC: ", line)), "")
 
     def _last_words(self, name: str) -> str:
         log = self._root(name) / "server.log"

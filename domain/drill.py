@@ -34,7 +34,20 @@ STEPS = (
 )
 """In the order in which a drill takes them; every check is named `step.check`."""
 
-OPTIONAL = frozenset({"integrity.postgres", "pages.indexes", "choice.older", "choice.cluster", "expectations.suites"})
+OPTIONAL = frozenset(
+    {
+        "choice.older",
+        "choice.cluster",
+        "choice.ledger",
+        "archive.content",
+        "integrity.postgres",
+        "pages.indexes",
+        "expectations.suites",
+        "tamper.result",
+        "choice.objects",
+        "expectations.references",
+    }
+)
 """Checks that some engines, servers or moments lack; without them a drill may still pass, and shows that they lack."""
 
 INTERVAL_FACTOR = 1.5
@@ -198,7 +211,7 @@ def _check_cluster(chosen: Chosen, system_id: str) -> list[Check]:
 
 
 def _is_physical(backup: Backup) -> bool:
-    return backup.kind in (BackupKind.FULL, BackupKind.INCREMENTAL)
+    return backup.kind in (BackupKind.FULL, BackupKind.DIFFERENTIAL, BackupKind.INCREMENTAL)
 
 
 def check_archive(state: WalState, *, now: datetime, objectives: Objectives) -> list[Check]:
@@ -256,6 +269,16 @@ def check_objects(evidence: Evidence) -> Check:
     return passed("integrity.objects", "objects_whole", count=evidence.checked, size=say_bytes(evidence.checked_bytes))
 
 
+def check_log(evidence: Evidence) -> Check:
+    """Step 2, the log's content: what recovery to any moment needs, and not only what this drill replays."""
+    if evidence.damage:
+        words = "; ".join(evidence.damage[:3])
+        return failed("archive.content", "archive_damaged", count=len(evidence.damage), damage=words[:500])
+    if evidence.unavailable or not evidence.checked:
+        return unavailable("archive.content", evidence.unavailable or "nothing was compared")
+    return passed("archive.content", "archive_read", count=evidence.checked, size=say_bytes(evidence.checked_bytes))
+
+
 def named_target(backup: Backup, extra: Mapping[str, Any]) -> tuple[Target | None, Fingerprint | None]:
     """Where a backup is to be recovered to, and what has to be there then.
 
@@ -265,8 +288,12 @@ def named_target(backup: Backup, extra: Mapping[str, Any]) -> tuple[Target | Non
     try:
         known = read_fingerprint(extra["fingerprint"])
         return at_point(known.point), known
-    except (KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError):
+        pass
+    try:
         return (at_lsn(backup.target_lsn) if backup.target_lsn else None), None
+    except ValueError:
+        return None, None
 
 
 def check_target(target: Target, expected_lsn: str, reached_lsn: str) -> Check:

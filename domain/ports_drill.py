@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from domain.drill import Check, Damage
+from domain.drill_objects import BucketCopy, CopiedObject, ObjectDamage
 from domain.fingerprint import Fingerprint
+from domain.ports import Ledger
 from domain.ports_backup import Recovery
 
 
@@ -82,12 +84,29 @@ class Scratch(Protocol):
         """`pages.indexes`: `pg_amcheck --heapallindexed`, where the extension exists."""
         ...
 
+    def check_rules(self, name: str) -> Sequence[Check]:
+        """`expectations.rules`: foreign keys, constraints and sequences hold, as the databases declare them."""
+        ...
+
     def check_pages(self, name: str) -> Check:
         """`pages.checksums`: the server is stopped in good order, then every page of it is read."""
         ...
 
+    def await_expectations(self, name: str) -> None:
+        """Start what judges the data ahead, because its start takes long. Effect: a process, until `destroy`."""
+        ...
+
     def expect(self, name: str, database: str, suites: Mapping[str, Any], *, limit_s: float) -> Findings:
         """`expectations.<suite>`: let Great Expectations judge a database, in a process of its own."""
+        ...
+
+    def texts(self, name: str, database: str, table: str, column: str) -> Sequence[str]:
+        """Every value of a column, as text, each once; for references to objects. Raises: ConfigError where there is
+        no such database, table or column."""
+        ...
+
+    def ledger(self, name: str) -> Ledger:
+        """The restored ledger, to read. Its methods raise as any ledger's do."""
         ...
 
     def damage(self, name: str, kind: Damage) -> str:
@@ -101,6 +120,38 @@ class Scratch(Protocol):
     def leftovers(self) -> Sequence[str]:
         """Names of servers that dead drills left."""
         ...
+
+
+class ObjectCopies(Protocol):
+    """Copies of buckets, read with the key that only reads, and scratch folders that they are restored into."""
+
+    def copies(self, source: str) -> Sequence[BucketCopy]:
+        """List the manifests of a bucket, oldest first. Raises: TransientError while the store is away."""
+        ...
+
+    def manifest(self, copy: BucketCopy) -> Mapping[str, CopiedObject]:
+        """The objects that a copy holds, by name. Raises: InvariantError where it is no manifest of that bucket."""
+        ...
+
+    def restore(self, copy: BucketCopy, name: str, *, keys: Sequence[str] | None = None) -> int:
+        """Fetch a copy's contents, or those of `keys` only, into a fresh scratch folder; returns how many bytes.
+
+        What the bucket lacks is left out: `read` shows it. Effect: may be repeated."""
+        ...
+
+    def read(self, name: str) -> Mapping[str, CopiedObject]:
+        """Read what was restored from its files: sizes and hashes, by name."""
+        ...
+
+    def damage(self, name: str, kind: ObjectDamage) -> str:
+        """Damage one restored object; says what was damaged. Raises: ConfigError where nothing can be."""
+        ...
+
+    def destroy(self, name: str) -> None:
+        """Remove a scratch folder. Effect: may be repeated."""
+        ...
+
+    def free_bytes(self) -> int: ...
 
 
 class DrillResults(Protocol):

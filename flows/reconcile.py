@@ -28,6 +28,7 @@ from tasks.incident import block_digest, open_incident
 from tasks.instances import find_manifest
 from tasks.lease import environment_lease, held_lease
 from tasks.question import expire_question, list_open_questions
+from tasks.recovery_drill import destroy_recoveries, open_overdue_recovery_drill
 from tasks.restore import list_open_restores, sweep_restores
 from tasks.rollout import list_open_gates, list_open_rollouts, list_open_runs, record_rollout
 from tasks.runs import crash_stuck_runs, list_crashed_runs, list_late_runs, read_run
@@ -72,6 +73,8 @@ def reconcile(run: str = "") -> dict[str, int]:
     crash_stuck_runs()
     sweep_restores()
     open_overdue_drill()
+    open_overdue_recovery_drill()
+    destroy_recoveries(str(flow_run.id))
     keep_copies()
     return {
         "journals": journals,

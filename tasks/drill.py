@@ -13,8 +13,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from blocks.world import World, open_world
-from domain.application import ApplicationFile
-from domain.backup import Backup, Target
+from domain.backup import Backup, Evidence, Target
+from domain.canonical import digest_of
 from domain.catalogue import say
 from domain.drill import (
     Check,
@@ -25,6 +25,7 @@ from domain.drill import (
     check_archive,
     check_choice,
     check_fingerprint,
+    check_log,
     check_objects,
     check_space,
     check_target,
@@ -37,51 +38,57 @@ from domain.drill import (
     passed,
     unavailable,
 )
+from domain.drill_records import Recorded, check_records
 from domain.drill_report import deciding_checks, explain_drill, name_verdict
 from domain.errors import ConfigError, InvariantError, SlipwayError, TransientError
 from domain.expectations import read_suite
 from domain.fingerprint import compare_fingerprints
+from domain.ledger import verify_chain
 from domain.ports_drill import Findings
 from domain.verdict import Verdict
 from tasks.approval import read_live
+from tasks.data import PRODUCTION, read_data
 from tasks.incident import notify, open_incident
-from tasks.instances import find_manifest, read_application_file
+from tasks.instances import find_manifest
 from tasks.recording import Subject, effect, effect_task, reading_task, record
 
 LIMIT_S = 6 * 3600.0
 EXPECTATIONS_LIMIT_S = 900.0
 TAMPER_EVERY = timedelta(days=7)
-PRODUCTION = "production"
 _ATTEMPTS_MAX, _PAUSE_S = 3, 5.0
 _TREND = 120
+_RECORDS = 10_000
+LOG_BYTES_MAX = 2 << 30
 
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What was found out before anything is restored; ids are empty where there is no such backup."""
+    """Which backups are drilled, as ids; empty where there is no such. `since`: the first segment that they need."""
 
     checks: tuple[Check, ...]
     newest: str = ""
     older: str = ""
-    rpo_s: float | None = None
+    since: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """A backup that is a server now, or not: see the checks. `damage` is what was done to it on purpose, `lsn` how far
-    it came, `last_commit_at` (ISO 8601) the last commit that it has."""
+    """A backup that is a server now, or not: see the checks. `damage` is what was done to it on purpose; `evidence`
+    what its engine compared before it laid anything out; `lsn` how far it came, `last_commit_at` (ISO 8601) the last
+    commit that it has."""
 
     checks: tuple[Check, ...]
     figures: dict[str, float] = field(default_factory=dict[str, float])
     is_running: bool = False
     damage: str = ""
+    evidence: Evidence | None = None
     lsn: str = ""
     last_commit_at: str = ""
 
 
 @reading_task
 def look_at_backups(run: str, seed: str, objectives: Objectives) -> Looked:
-    """Steps 1 and 2: choose the backups, and look whether the log goes on from them without a gap."""
+    """Step 1: choose the backups, and compare what the store holds with what the ledger has."""
     world = open_world()
     engine, now = world.backup_engine("read"), world.clock.now()
     begun = time.monotonic()
@@ -91,15 +98,59 @@ def look_at_backups(run: str, seed: str, objectives: Objectives) -> Looked:
         return Looked((failed("choice.newest", "recovery_failed", error=str(exc)[:300]),))
     chosen = choose_backups(backups, seed=seed, now=now, window_days=objectives.window_days)
     checks = check_choice(backups, chosen, now=now, objectives=objectives, system_id=_system_id(world))
+    recorded, expired = _read_records(world, engine.name), _read_expired(world)
+    checks += check_records(chosen, backups, recorded, expired, now=now, objectives=objectives)
     checks[0] = _timed(checks[0], time.monotonic() - begun)
     if chosen.newest is None:
         return Looked(tuple(checks))
-    begun = time.monotonic()
-    state = engine.wal_state(since=min(one.begin_wal for one in chosen.backups))
-    archive = check_archive(state, now=now, objectives=objectives)
-    archive[0] = _timed(archive[0], time.monotonic() - begun)
     older = chosen.older.id if chosen.older else ""
-    return Looked((*checks, *archive), chosen.newest.id, older, measure_rpo(state, now=now))
+    return Looked(tuple(checks), chosen.newest.id, older, min(one.begin_wal for one in chosen.backups))
+
+
+@reading_task
+def look_at_archive(run: str, since: str, objectives: Objectives) -> tuple[tuple[Check, ...], float | None]:
+    """Step 2: whether the log goes on from there without a gap; returns checks and the RPO."""
+    world = open_world()
+    begun, now = time.monotonic(), world.clock.now()
+    state = world.backup_engine("read").wal_state(since=since)
+    checks = check_archive(state, now=now, objectives=objectives)
+    checks[0] = _timed(checks[0], time.monotonic() - begun)
+    return tuple(checks), measure_rpo(state, now=now)
+
+
+@reading_task
+def prove_log(run: str, seed: str) -> Check:
+    """Step 2, the log's content: read all that is kept, as far as is bounded, and compare it with what was recorded."""
+    begun = time.monotonic()
+    evidence = open_world().backup_engine("read").verify_log(since="", seed=seed, bytes_max=LOG_BYTES_MAX)
+    return _timed(check_log(evidence), time.monotonic() - begun)
+
+
+@reading_task
+def prove_ledger(run: str) -> Check:
+    """Step 5, the ledger: what it says of backups is worth as much as its chain."""
+    begun = time.monotonic()
+    report = verify_chain(open_world().ledger.links())
+    if report.broken_at is not None:
+        return failed("integrity.ledger", "ledger_broken", reason=report.reason[:300])
+    return passed("integrity.ledger", "ledger_holds", seconds=time.monotonic() - begun, count=report.entries)
+
+
+@reading_task
+def prove_last_result(run: str) -> Check:
+    """Step 12, the last drill's result: still as it was signed, and as the ledger has it."""
+    world, name = open_world(), "tamper.result"
+    last = next(iter(world.ledger.entries(kinds=["drill.completed"], newest_first=True, limit=1)), None)
+    if last is None or not last.event.data.get("signature"):
+        return unavailable(name, "no earlier result was kept")
+    try:
+        kept = world.drill_results.verify(last.event.run)
+    except (InvariantError, ConfigError) as exc:
+        return failed(name, "tamper_result_bad", error=str(exc)[:300])
+    if digest_of(dict(kept)) != last.event.data.get("digest"):
+        error = f"The result of drill {last.event.run} is not the one that the ledger has. Find out who wrote it."
+        return failed(name, "tamper_result_bad", error=error)
+    return passed(name, "tamper_result")
 
 
 @reading_task
@@ -121,13 +172,20 @@ def restore_scratch(run: str, backup: str, name: str, damage: str = "", target: 
             restored = _restore(world, known, name, damage, target)
         except TransientError as exc:
             if attempt == _ATTEMPTS_MAX:
-                return Restored((space, unavailable("restore.files", str(exc))))
+                return Restored((_space_now(world, known, name, space), unavailable("restore.files", str(exc))))
             world.clock.sleep(_PAUSE_S)
             continue
         except (SlipwayError, OSError) as exc:
             return Restored((space, failed("restore.files", "restore_failed", backup=backup, error=str(exc)[:400])))
         return replace(restored, checks=(space, *restored.checks))
     raise AssertionError("unreachable")
+
+
+def _space_now(world: World, backup: Backup, name: str, before: Check) -> Check:
+    """A tool that did not end well may have filled the disk: then that is what is said."""
+    world.scratch.destroy(name)
+    now = check_space(backup.size_bytes, world.scratch.free_bytes())
+    return before if now.outcome is Outcome.PASS else now
 
 
 def _restore(world: World, backup: Backup, name: str, damage: str, asked: Target | None) -> Restored:
@@ -143,28 +201,40 @@ def _restore(world: World, backup: Backup, name: str, damage: str, asked: Target
         checks = [passed("restore.files", "restored", seconds=restore_s, backup=backup.id), scratch.check_backup(name)]
         done = scratch.damage(name, Damage(damage)) if damage else ""
         figures = {"size_bytes": float(backup.size_bytes), "restore_s": restore_s}
+        proven = recovery.evidence
         try:
             recovered = scratch.start(name, recovery, limit_s=LIMIT_S)
-        except SlipwayError as exc:
+        except (SlipwayError, OSError) as exc:
             checks.append(failed("recovery.server", "recovery_failed", error=str(exc)[:400]))
-            return Restored(tuple(checks), figures, damage=done)
+            return Restored(tuple(checks), figures, damage=done, evidence=proven)
     checks.append(passed("recovery.server", "recovered", seconds=recovered.seconds))
     expected = known.lsn if known else "" if asked else backup.target_lsn
     checks.append(check_target(target, expected, recovered.lsn))
     figures |= {"recovery_s": recovered.seconds, "rto_s": time.monotonic() - begun}
-    return Restored(tuple(checks), figures, True, done, recovered.lsn, recovered.last_commit_at)
+    return Restored(
+        tuple(checks),
+        figures,
+        is_running=True,
+        damage=done,
+        evidence=proven,
+        lsn=recovered.lsn,
+        last_commit_at=recovered.last_commit_at,
+    )
 
 
 @reading_task
-def prove_objects(run: str, backup: str, expected_sha256: str = "") -> Check:
-    """Step 5: read every object of a backup again, and compare it with what was recorded; the ledger has the record's
-    own hash."""
+def prove_objects(run: str, backup: str, expected_sha256: str = "", known: Evidence | None = None) -> Check:
+    """Step 5: compare every object of a backup with what was recorded; the ledger has the record's own hash.
+
+    `known` is what the engine compared before it restored: with the right record nothing has to be read again.
+    """
     world = open_world()
     begun = time.monotonic()
+    expected_sha256 = expected_sha256 or _expected(world, backup)
+    if known and known.is_intact and known.manifest_sha256 and expected_sha256 in ("", known.manifest_sha256):
+        return check_objects(known)
     try:
-        evidence = world.backup_engine("read").verify(
-            backup, expected_sha256=expected_sha256 or _expected(world, backup)
-        )
+        evidence = world.backup_engine("read").verify(backup, expected_sha256=expected_sha256)
     except TransientError as exc:
         return unavailable("integrity.objects", str(exc))
     except (SlipwayError, OSError) as exc:
@@ -196,9 +266,30 @@ def prove_indexes(run: str, name: str) -> Check:
 
 
 @reading_task
+def prove_rules(run: str, name: str) -> tuple[Check, ...]:
+    """Step 10, what the database itself promises of its data: foreign keys, constraints, sequences."""
+    return tuple(open_world().scratch.check_rules(name))
+
+
+@reading_task
 def prove_pages(run: str, name: str) -> Check:
     """Step 9, second half: stop the server in good order, and read every page of it. Effect: it is stopped."""
     return open_world().scratch.check_pages(name)
+
+
+@reading_task
+def await_data(run: str, name: str) -> tuple[Check, ...]:
+    """Start what step 10 needs while the backup is still being restored, where an application names suites.
+
+    Effect: a process, until `destroy_scratch`. What can't be read now says so in step 10.
+    """
+    world, count = open_world(), 0
+    for application in world.applications.list():
+        with suppress(SlipwayError):
+            count += bool(_read_suites(world, application.name, PRODUCTION))
+    if count:
+        world.scratch.await_expectations(name)
+    return ()
 
 
 @reading_task
@@ -240,20 +331,17 @@ def _expect(world: World, name: str, application: str, environment: str) -> Find
 
 def _read_suites(world: World, application: str, environment: str) -> Mapping[str, Any]:
     """The suites of the release that is live, by application and file."""
-    live = read_live.fn(application, environment)
-    if not live:
+    data, live = read_data(application, environment), read_live.fn(application, environment)
+    if data is None:
         return {}
     site = world.environment(environment).primary.name
-    file: ApplicationFile = read_application_file(application, environment, site, live)
-    if file.data is None:
-        return {}
     manifest = find_manifest(application, live)
     target = world.target(environment, site)
     return {
         f"{application}.{path.rpartition('/')[2].removesuffix('.json')}": read_suite(
             target.read_file(manifest, path), file=path
         )
-        for path in file.data.expectations
+        for path in data.expectations
     }
 
 
@@ -269,13 +357,13 @@ def destroy_scratch(run: str, name: str) -> Check:
 
 
 @reading_task
-def destroy_leftovers(run: str) -> int:
+def destroy_leftovers(run: str) -> tuple[Check, ...]:
     """Destroy what drills that were killed left: only one drill runs at a time. Effect: servers and files go."""
     scratch = open_world().scratch
     names = [name for name in scratch.leftovers() if name.startswith("drill-")]
     for name in names:
         scratch.destroy(name)
-    return len(names)
+    return ()
 
 
 @reading_task
@@ -330,7 +418,9 @@ def conclude_drill(
     if drill.verdict is Verdict.PASS:
         for backup in backups:
             record(Subject(run, ""), "backup.proven", detail=backup, backup=backup, drill=run)
-    words = explain_drill(drill, trend=read_trend.fn(run), digest=signed.get("digest", ""), language=world.language)
+    trend, lost = read_trend.fn(run), read_trend.fn(run, "rpo_s")
+    digest = signed.get("digest", "")
+    words = explain_drill(drill, trend=trend, lost=lost, digest=digest, language=world.language)
     _publish(world, drill, words)
     _tell(world, drill, ", ".join(deciding[:8]), words)
     return {"verdict": drill.verdict.value, "checks": deciding, **signed}
@@ -340,7 +430,7 @@ def _keep(world: World, drill: Drill) -> dict[str, str]:
     """Sign and keep; a store that is away takes nothing from what was found, and the ledger has the digest then."""
     try:
         return dict(world.drill_results.keep(drill.run, drill.as_dict()))
-    except (TransientError, ConfigError) as exc:
+    except SlipwayError as exc:
         return {"digest": drill.digest, "not_kept": str(exc)[:300]}
 
 
@@ -380,10 +470,11 @@ def open_overdue_drill() -> int:
 
 
 @reading_task
-def read_trend(run: str) -> list[tuple[datetime, float]]:
-    """When drills ended, and after how many seconds their server was back, oldest first."""
+def read_trend(run: str, figure: str = "rto_s") -> list[tuple[datetime, float]]:
+    """When drills ended, and one of their figures (by itself after how many seconds their server was back), oldest
+    first."""
     entries = open_world().ledger.entries(kinds=["drill.completed"], newest_first=True, limit=_TREND)
-    found = [(entry.at, entry.event.data.get("figures", {}).get("rto_s")) for entry in reversed(entries)]
+    found = [(entry.at, entry.event.data.get("figures", {}).get(figure)) for entry in reversed(entries)]
     return [(at, float(seconds)) for at, seconds in found if seconds is not None]
 
 
@@ -393,6 +484,23 @@ def _expected(world: World, backup: str) -> str:
         if backup in (entry.event.data.get("id"), entry.event.data.get("backup")):
             return str(entry.event.data.get("manifest_sha256", ""))
     return ""
+
+
+def _read_records(world: World, engine: str) -> dict[str, Recorded]:
+    """Every backup of an engine that the ledger knows, by id."""
+    found: dict[str, Recorded] = {}
+    for entry in world.ledger.entries(kinds=["backup.taken"], newest_first=True, limit=_RECORDS):
+        data = entry.event.data
+        if data.get("id") and data.get("engine", engine) == engine:
+            found[str(data["id"])] = Recorded(entry.at, str(data.get("manifest_sha256", "")))
+    return found
+
+
+def _read_expired(world: World) -> set[str]:
+    """What was removed on purpose, or was to be: a flow that was killed there said so before."""
+    kinds = ["retention.begun", "retention.applied", "leftovers.begun", "leftovers.swept"]
+    entries = world.ledger.entries(kinds=kinds, newest_first=True, limit=_RECORDS)
+    return {str(id) for one in entries for part in ("expired", "backups") for id in one.event.data.get(part) or ()}
 
 
 def _system_id(world: World) -> str:

@@ -13,7 +13,7 @@ from fixtures_door import free_port
 
 from blocks.client_settings import DEFAULT_VARIABLES, passed_variables
 from blocks.embedded_drills import data_python
-from blocks.expectations import run_expectations
+from blocks.expectations import ExpectationsChild, run_expectations
 from blocks.identity import find_python, give
 from blocks.installation import Users
 from blocks.packages_pip import PipPackages
@@ -82,7 +82,40 @@ def test_a_child_without_the_library_is_unavailable_and_never_passed():
 
 def test_a_suite_without_an_expectation_has_proven_nothing(tmp_path: Path):
     child = tmp_path / "python"
-    child.write_text('#!/bin/sh\necho \'{"x": {"count": 0, "failed": [], "lines": []}}\'\n')
+    child.write_text('#!/bin/sh\nread line\necho \'slipway-answer:{"x": {"count": 0, "failed": [], "lines": []}}\'\n')
     child.chmod(0o755)
     (check,) = run_expectations(lambda: child, {}, {"x": []}, user=None, limit_s=60).checks
     assert check.outcome is Outcome.UNAVAILABLE
+
+
+CHILDREN = {
+    "is killed": "kill -9 $$",
+    "hangs": "exec sleep 60",
+    "says something else": "echo nothing; echo more",
+    "answers with something else": "echo 'slipway-answer:[1]'",
+    "answers in pieces that never end": "while :; do printf xxxxxxxxxxxxxxxx; sleep 0.01; done",
+}
+
+
+@pytest.mark.parametrize("way", CHILDREN)
+def test_a_child_that_gives_no_answer_is_unavailable_within_its_limit(way: str, tmp_path: Path):
+    child = tmp_path / "python"
+    child.write_text(f"#!/bin/sh\nread line\n{CHILDREN[way]}\n")
+    child.chmod(0o755)
+    (check,) = run_expectations(lambda: child, {}, {"x": []}, user=None, limit_s=2).checks
+    assert check.outcome is Outcome.UNAVAILABLE and "Great Expectations" in check.values["reason"]
+
+
+def test_one_child_is_asked_again_without_a_second_start(tmp_path: Path):
+    python = tmp_path / "python"
+    answer = 'slipway-answer:{"x": {"count": 1, "failed": [], "lines": []}}'
+    python.write_text(f"#!/bin/sh\necho s >> {tmp_path / 'starts'}\nwhile read line; do echo '{answer}'; done\n")
+    python.chmod(0o755)
+    child = ExpectationsChild(python, user=None)
+    try:
+        for _ in range(2):
+            found = run_expectations(lambda: python, {}, {"x": []}, user=None, limit_s=10, child=child)
+            assert found.checks[0].outcome is Outcome.PASS
+    finally:
+        child.end()
+    assert (tmp_path / "starts").read_text() == "s\n"

@@ -11,7 +11,7 @@ import sys
 import tarfile
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -30,12 +30,27 @@ from blocks.world import use_world
 from domain.backup import Backup, BackupKind
 from domain.canonical import canonical_json, sha256_hex
 from domain.drill import Objectives
+from domain.ledger import Event
+from domain.ports import Application
 from domain.ports_backup import Purpose
+from domain.release import Bundle, Manifest
 from flows.drilling import drill_backups
 from tasks.drill import Restored, restore_scratch
 from tasks.recording import without_engine
 
 BUCKET = "backups"
+TOML = """
+[application]
+name = "desk"
+[[check]]
+name = "unit"
+kind = "unit"
+command = ["true"]
+[service]
+command = ["true"]
+[data]
+expectations = ["expectations/content.json"]
+"""
 PAGE = 8192
 OBJECTIVES = Objectives(rto_s=600, rpo_s=7200)
 
@@ -53,11 +68,25 @@ class ShiftedClock:
         """Nothing here is worth waiting for."""
 
 
+@dataclass(frozen=True)
+class ReleaseFiles:
+    """As much of a target as a drill needs: the text files of the release that is live."""
+
+    files: Mapping[str, str]
+
+    def read_file(self, manifest: Manifest, path: str) -> str:
+        return self.files[path]
+
+
 @dataclass
 class DrillWorld(MemoryWorld):
     """A world in memory whose backups, fingerprints and scratch servers are real."""
 
     open_engine: Callable[[Purpose], Any] = field(default=lambda purpose: None)
+    files: dict[str, str] = field(default_factory=dict[str, str])
+
+    def target(self, environment: str, site: str) -> Any:
+        return ReleaseFiles(self.files)
 
     def backup_engine(self, purpose: Purpose) -> Any:
         return self.open_engine(purpose)
@@ -77,6 +106,7 @@ class DrillBench:
         )
         self.fingerprints = PostgresFingerprints(lambda: self.source.url)
         self.world = DrillWorld(open_engine=lambda purpose: self.engine(purpose))
+        self.taken: list[Backup] = []
         self._fill()
         self.backup = self.take("corpus")
 
@@ -93,7 +123,55 @@ class DrillBench:
                 self.source.write(f"{label} {number}")
             return self.fingerprints.take(f"slipway-{label}")
 
-        return self.barman.engine.backup(BackupKind.FULL, label=label, limit_s=120, extra=extra)
+        self.taken.append(self.barman.engine.backup(BackupKind.FULL, label=label, limit_s=600, extra=extra))
+        self._record(self.taken[-1])
+        return self.taken[-1]
+
+    def _record(self, backup: Backup) -> None:
+        """As the flow `backup` does."""
+        facts = {name: value for name, value in backup.as_dict().items() if name not in ("kind", "hold")}
+        self.world.ledger.append(Event("backup.taken", data=facts))
+
+    def serve_application(self, suite: str, *, data_python: Callable[[], Path]) -> None:
+        """Let an application be live whose suite judges its database, `desk_production`."""
+        manifest = Manifest("desk", "c" * 40, Bundle("d" * 64, 1))
+        ledger = self.world.ledger
+        self.world.files = {"slipway.toml": TOML, "expectations/content.json": suite}
+        self.world.applications.add(
+            Application("desk", "gitea", "team/desk", "http://forge/team/desk"), webhook_secret="x"
+        )
+        pinned = {"manifest": manifest.as_dict()}
+        ledger.append(Event("release.pinned", application="desk", release=manifest.digest, data=pinned))
+        ledger.append(Event("rollout.completed", application="desk", environment="production", release=manifest.digest))
+        self.scratch = replace(self.scratch, data_python=data_python)
+
+    @contextmanager
+    def with_scratch(self, **changes: Any) -> Generator[None]:
+        """Other settings of the scratch servers, for the length of a block."""
+        real = self.scratch
+        self.scratch = replace(real, **changes)
+        try:
+            yield
+        finally:
+            self.scratch = real
+
+    def last(self) -> Mapping[str, Any]:
+        """The last drill's result, as it was signed."""
+        return self.world.drill_results.verify(f"d{self.runs:06}")
+
+    def figures(self) -> dict[str, float]:
+        return dict(self.last()["figures"])
+
+    def seconds(self) -> dict[str, float]:
+        """How long the last drill's checks took, those that took any time."""
+        return {one["name"]: one["seconds"] for one in self.last()["checks"] if one["seconds"] > 0.05}
+
+    def outcomes(self) -> dict[str, str]:
+        return {one["name"]: one["outcome"] for one in self.last()["checks"]}
+
+    def said(self) -> dict[str, str]:
+        """What the last drill's checks that did not pass said, by name; for messages of tests."""
+        return {one["name"]: str(one["values"]) for one in self.last()["checks"] if one["outcome"] != "pass"}
 
     def drill(self, *, is_tamper_wanted: bool = False, objectives: Objectives = OBJECTIVES) -> tuple[str, list[str]]:
         """Drill; returns the verdict and the checks that decided it."""
@@ -125,7 +203,19 @@ class DrillBench:
             use_world(None)
 
     def forget_ledger(self) -> None:
+        """Begin a new ledger, which has the backups and nothing else."""
         self.world.ledger = type(self.world.ledger)()
+        for backup in self.taken:
+            self._record(backup)
+
+    @contextmanager
+    def unrecorded(self) -> Generator[None]:
+        """A ledger that never heard of a backup: what only it can know is not looked at."""
+        self.world.ledger = type(self.world.ledger)()
+        try:
+            yield
+        finally:
+            self.forget_ledger()
 
     @property
     def prefix(self) -> str:
@@ -166,6 +256,15 @@ class DrillBench:
             yield
         finally:
             self.admin.put_object(Bucket=BUCKET, Key=key, Body=before, Metadata=metadata)
+
+    @contextmanager
+    def added(self, key: str, body: bytes) -> Generator[None]:
+        """An object more."""
+        self.admin.put_object(Bucket=BUCKET, Key=key, Body=body)
+        try:
+            yield
+        finally:
+            self.admin.delete_object(Bucket=BUCKET, Key=key)
 
     @contextmanager
     def hidden(self, path: str, change: Callable[[bytearray], None]) -> Generator[None]:

@@ -3,7 +3,6 @@
 A real cluster, a real store, one real backup. Where several checks may find a damage, any of those named will do.
 """
 
-import stat
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 from drill_bench import DrillBench, bytes_changed, flip, zero_page
+from drill_tools import BROKEN, broken_tools
 from fixtures_backup import ArchivingServer, BarmanBench, archiving_server  # noqa: F401 - fixture
 from fixtures_s3 import s3  # noqa: F401 - fixture
 
@@ -20,7 +20,6 @@ from blocks.identity import find_python
 from blocks.installation import Installation, Users
 from domain.drill import Outcome
 from domain.errors import InvariantError
-from domain.ledger import Event
 from domain.ports_backup import Recovery
 
 Fault = Callable[[DrillBench], AbstractContextManager[None]]
@@ -47,7 +46,7 @@ def base(change: Callable[[bytes], bytes | None]) -> Fault:
 
 
 def inside(find: Callable[[DrillBench], str], change: Callable[[bytearray], None]) -> Fault:
-    return lambda bench: bench.hidden(find(bench), change)
+    return unseen_by_ledger(lambda bench: bench.hidden(find(bench), change))
 
 
 def segment(choose: Callable[[list[str]], str], change: Callable[[bytes], bytes | None]) -> Fault:
@@ -91,16 +90,13 @@ def _fewer_objects(found: dict[str, Any]) -> None:
     found["objects"] = [one for one in found["objects"] if "/data.tar" not in one["key"]]
 
 
-def known_to_ledger(fault: Fault) -> Fault:
-    """A fault in the manifest itself: what it must be is known from the ledger only."""
+def unseen_by_ledger(fault: Fault) -> Fault:
+    """A fault that came before the manifest was recorded: what the ledger knows tells nothing of it."""
 
     @contextmanager
     def damage(bench: DrillBench) -> Generator[None]:
-        facts = {"id": bench.backup.id, "manifest_sha256": bench.backup.manifest_sha256}
-        bench.world.ledger.append(Event("backup.taken", data=facts))
-        with fault(bench):
+        with bench.unrecorded(), fault(bench):
             yield
-        bench.forget_ledger()
 
     return damage
 
@@ -169,10 +165,10 @@ FAULTS: dict[str, tuple[Fault, set[str]]] = {
     "a truncated base backup": (base(lambda body: body[: len(body) // 2]), {"integrity.objects"}),
     "a lost base backup": (base(lost), {"integrity.objects"}),
     "an exchanged manifest": (
-        known_to_ledger(manifest(lambda found: found["facts"].update(engine_version="0"))),
+        manifest(lambda found: found["facts"].update(engine_version="0")),
         {"integrity.objects"},
     ),
-    "a manifest that lists less": (known_to_ledger(manifest(_fewer_objects)), {"integrity.objects"}),
+    "a manifest that lists less": (manifest(_fewer_objects), {"integrity.objects"}),
     "a byte in a table, hidden": (
         inside(lambda bench: bench.path_of("doc"), flip(5 * 8192 + 5000)),
         {"fingerprint.content", "pages.checksums"},
@@ -193,12 +189,12 @@ FAULTS: dict[str, tuple[Fault, set[str]]] = {
         inside(lambda bench: bench.path_of("doc"), zero_page(3)),
         {"fingerprint.content", "pages.indexes"},
     ),
-    "the right number of wrong rows": (manifest(_other_rows), {"fingerprint.content"}),
+    "the right number of wrong rows": (unseen_by_ledger(manifest(_other_rows)), {"fingerprint.content"}),
     "a lost control file, hidden": (
         inside(lambda bench: "global/pg_control", lambda body: body.clear()),
         {"recovery.server"},
     ),
-    "no named target": (manifest(_forget_place), {"target.reached"}),
+    "no named target": (unseen_by_ledger(manifest(_forget_place)), {"target.reached"}),
     "the first segment lost": (segment(lambda keys: keys[0], lost), {"archive.gaps"}),
     "a segment in the middle lost": (segment(lambda keys: keys[2], lost), {"archive.gaps", "recovery.server"}),
     "a byte of a segment": (
@@ -232,7 +228,7 @@ def test_damage_turns_the_drill_red_and_the_check_that_found_it_is_named(name: s
 def test_without_damage_the_drill_is_green_and_it_notices_what_it_damages_itself(bench: DrillBench):
     """This cluster has no application: expectations are unavailable, and not needed."""
     bench.forget_ledger()
-    assert bench.drill(is_tamper_wanted=True) == ("PASS", [])
+    assert bench.drill(is_tamper_wanted=True) == ("PASS", []), bench.said()
     tampered = [entry.data for entry in bench.world.ledger.entries(kinds=["drill.tampered"])]
     assert [one["noticed"] for one in tampered] == ["yes"] * 3
     assert tampered[0]["found_by"] == "integrity.objects"
@@ -242,33 +238,12 @@ def test_without_damage_the_drill_is_green_and_it_notices_what_it_damages_itself
 def test_an_older_backup_is_restored_as_well(bench: DrillBench):
     second = bench.take("second")
     verdict, checks = bench.drill()
-    assert (verdict, checks) == ("PASS", [])
+    assert (verdict, checks) == ("PASS", []), bench.said()
     (completed,) = bench.world.ledger.entries(kinds=["drill.completed"], newest_first=True, limit=1)
     assert completed.data["backups"] == [second.id, bench.backup.id]
     proven = {entry.data["backup"] for entry in bench.world.ledger.entries(kinds=["backup.proven"])}
     assert proven >= {second.id, bench.backup.id}
     assert bench.world.drill_results.verify(completed.event.run)["verdict"] == "PASS"
-
-
-def broken(folder: Path, real: Path, tool: str, script: str | None) -> Path:
-    """A folder of binaries with one of them missing, or replaced."""
-    folder.mkdir()
-    folder.chmod(0o755)
-    for path in real.iterdir():
-        if path.name != tool:
-            (folder / path.name).symlink_to(path)
-    if script is not None:
-        (folder / tool).write_text(script)
-        (folder / tool).chmod(stat.S_IRWXU | stat.S_IRGRP | stat.S_IXGRP | stat.S_IROTH | stat.S_IXOTH)
-    return folder
-
-
-BROKEN = {
-    "missing": None,
-    "crashes": "#!/bin/sh\nkill -SEGV $$\n",
-    "of another major version": "#!/bin/sh\necho 'tool (PostgreSQL) 16.4'\n",
-    "crashes at work": '#!/bin/sh\n[ "$1" = --version ] && echo "tool (PostgreSQL) 18.0" && exit 0\nkill -SEGV $$\n',
-}
 
 
 def test_a_broken_tool_is_unavailable_and_never_passed(bench: DrillBench, postgres_bin: Path, open_tmp: Path):
@@ -278,12 +253,57 @@ def test_a_broken_tool_is_unavailable_and_never_passed(bench: DrillBench, postgr
         assert whole.check_indexes(name).outcome is Outcome.PASS
         for tool, check in (("pg_amcheck", whole.check_indexes), ("pg_checksums", whole.check_pages)):
             for way, script in BROKEN.items():
-                binaries = broken(open_tmp / f"{tool} {way}", postgres_bin, tool, script)
+                binaries = broken_tools(open_tmp / f"{tool} {way}", postgres_bin, tool, script)
                 lacking = replace(whole, binaries=binaries)
                 found = getattr(lacking, check.__name__)(name)
                 assert found.outcome is Outcome.UNAVAILABLE, (tool, way)
                 assert tool in found.values["reason"], (tool, way)
         assert whole.check_pages(name).outcome is Outcome.PASS
-        foreign = replace(whole, binaries=broken(open_tmp / "postgres", postgres_bin, "postgres", BROKEN["crashes"]))
+        foreign = replace(
+            whole, binaries=broken_tools(open_tmp / "postgres", postgres_bin, "postgres", BROKEN["crashes"])
+        )
         with pytest.raises(InvariantError, match="postgres crashes"):
             foreign.start(name, Recovery(whole.folder / name / "data", {}), limit_s=5)
+
+
+BREAKING = """
+CREATE TABLE parent (id int PRIMARY KEY);
+CREATE TABLE child (id int GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY, parent_id int REFERENCES parent (id), n int);
+INSERT INTO parent VALUES (1);
+INSERT INTO child (parent_id, n) VALUES (1, 1);
+SET session_replication_role = replica;
+INSERT INTO child (parent_id, n) VALUES (404, 1);
+RESET session_replication_role;
+INSERT INTO child (id, parent_id, n) VALUES (900, 1, 1);
+ALTER TABLE child ADD CONSTRAINT small CHECK (n < 10) NOT VALID;
+INSERT INTO child (parent_id, n) SELECT 1, 1 FROM generate_series(1, 50);
+UPDATE pg_constraint SET convalidated = true WHERE conname = 'small';
+CREATE INDEX some ON child (n);
+UPDATE pg_index SET indisready = false, indisvalid = false WHERE indexrelid = 'some'::regclass;
+"""
+MORE = """
+INSERT INTO child (parent_id, n) VALUES (1, 2);
+UPDATE pg_index SET indisready = true, indisvalid = true WHERE indexrelid = 'some'::regclass;
+CREATE TABLE twin (id int NOT NULL);
+INSERT INTO twin VALUES (7), (7);
+CREATE INDEX twin_id ON twin (id);
+UPDATE pg_index SET indisunique = true WHERE indexrelid = 'twin_id'::regclass;
+"""
+VIOLATING = "ALTER TABLE child DROP CONSTRAINT small; UPDATE child SET n = 11 WHERE id = 5;" + (
+    "ALTER TABLE child ADD CONSTRAINT small CHECK (n < 10) NOT VALID;"
+    "UPDATE pg_constraint SET convalidated = true WHERE conname = 'small';"
+)
+
+
+def test_data_that_breaks_the_rules_of_its_own_database_is_found_although_the_copy_is_faithful(bench: DrillBench):
+    for statements in (BREAKING, VIOLATING, MORE):
+        bench.source.execute(statements)
+    bench.take("broken rules")
+    verdict, checks = bench.drill()
+    assert verdict == "FAIL" and set(checks) == {"expectations.rules", "pages.indexes"}, bench.said()
+    words = bench.said()["expectations.rules"]
+    assert "1 rows of public.child point at nothing" in words
+    assert "1 rows of public.child against small" in words
+    assert "child_id_seq is at" in words and "goes up to 900" in words
+    assert "uniqueness" in bench.said()["pages.indexes"] or "lacks" in bench.said()["pages.indexes"]
+    bench.source.execute("DROP TABLE child, parent, twin")

@@ -29,12 +29,14 @@ from domain.drill import (
     step_outcome,
     unavailable,
 )
+from domain.drill_records import Recorded, check_records
 from domain.drill_report import BYTES_MAX, explain_drill
-from domain.errors import ConfigError
+from domain.errors import ConfigError, TransientError
 from domain.expectations import read_suite
 from domain.fingerprint import Fingerprint, compare_fingerprints, read_fingerprint
 from domain.verdict import Verdict
 from domain.wal import WalGap
+from flows.rehearsing import look_side_by_side, looked
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -214,8 +216,62 @@ def test_a_drill_survives_being_written_down():
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_report_is_as_agreed(language: Language):
     trend = [(NOW - timedelta(days=n), 40.0 + n % 5) for n in range(30, -1, -1)]
-    report = explain_drill(drill(), trend=trend, digest="f" * 64, language=language)
-    assert len(report.encode()) < BYTES_MAX and "data:image/svg+xml;base64," in report
+    lost = [(at, 200.0) for at, _ in trend]
+    report = explain_drill(drill(), trend=trend, lost=lost, digest="f" * 64, language=language)
+    assert len(report.encode()) < BYTES_MAX and report.count("data:image/svg+xml;base64,") == 2
     told = report.partition("](data:image")[0]
     path = GOLDEN / f"drill.{language}.md"
     assert told == path.read_text(), f"read it, then write it to {path.name}"
+
+
+def recorded(id: str, *, days: float, sha256: str = "a") -> dict[str, Recorded]:
+    return {id: Recorded(NOW - timedelta(days=days), sha256)}
+
+
+def checked(
+    stored: list[Backup], known: dict[str, Recorded], expired: frozenset[str] = frozenset()
+) -> dict[str, Outcome]:
+    chosen = choose_backups(stored, seed="s", now=NOW, window_days=14)
+    found = check_records(chosen, stored, known, expired, now=NOW, objectives=Objectives())
+    return {check.name: check.outcome for check in found}
+
+
+def test_a_backup_is_believed_only_where_the_ledger_has_the_hash_of_its_manifest():
+    one = replace(backup("b", days=1), manifest_sha256="a")
+    good = {"choice.recorded": Outcome.PASS, "choice.kept": Outcome.PASS}
+    assert checked([one], recorded("b", days=1)) == good
+    assert checked([one], recorded("b", days=1, sha256="c"))["choice.recorded"] is Outcome.FAIL
+    assert checked([one], recorded("b", days=1, sha256=""))["choice.recorded"] is Outcome.UNAVAILABLE
+    assert checked([one], recorded("other", days=1))["choice.recorded"] is Outcome.FAIL
+    # it ended a moment ago: the entry may be on its way
+    fresh = replace(one, ended_at=NOW - timedelta(minutes=1))
+    assert checked([fresh], recorded("other", days=1))["choice.recorded"] is Outcome.UNAVAILABLE
+    assert checked([one], {}) == {"choice.ledger": Outcome.UNAVAILABLE}
+
+
+def test_a_backup_that_vanished_is_missed_unless_it_was_removed_on_purpose_or_long_ago():
+    one = replace(backup("b", days=1), manifest_sha256="a")
+    known = recorded("b", days=1) | recorded("gone", days=3)
+    assert checked([one], known)["choice.kept"] is Outcome.FAIL
+    assert checked([one], known, frozenset({"gone"}))["choice.kept"] is Outcome.PASS
+    assert checked([one], recorded("b", days=1) | recorded("gone", days=20))["choice.kept"] is Outcome.PASS
+    half = replace(backup("gone", days=3), state=BackupState.STARTED)
+    assert checked([one, half], known)["choice.kept"] is Outcome.FAIL
+
+
+def test_a_step_that_falls_over_is_a_failed_check_and_one_without_an_answer_unavailable():
+    def fall() -> Check:
+        raise KeyError("kind")
+
+    def wait() -> Check:
+        raise TransientError("The store is away.")
+
+    (fallen,), (waiting,) = looked("choice.newest", fall), looked("choice.newest", wait)
+    assert (fallen.outcome, fallen.text) == (Outcome.FAIL, "step_broke") and "KeyError" in fallen.values["error"]
+    assert waiting.outcome is Outcome.UNAVAILABLE
+
+
+def test_looks_side_by_side_are_all_taken_and_told_in_their_own_order():
+    good = passed("pages.indexes", "indexes_good", detail="x")
+    found = look_side_by_side({"a": lambda: good, "b": lambda: 1 / 0, "c": lambda: [good, good]})  # pyright: ignore[reportArgumentType, reportReturnType]
+    assert [one.outcome for one in found] == [Outcome.PASS, Outcome.FAIL, Outcome.PASS, Outcome.PASS]

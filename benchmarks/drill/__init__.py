@@ -1,0 +1,1 @@
+"""Restore drills: clean ones, damaged ones, their speed and their cost."""

@@ -8,7 +8,7 @@ restore; `info` is read as JSON, since it ends with 0 whatever it found. Called 
 import json
 import re
 import tempfile
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -61,6 +61,7 @@ class PgBackRestEngine(RecordedEngine):
         user: who runs the server, and so pgBackRest beside it.
         folder: where configuration, locks and spool lie; `user` can enter it.
         sockets: the folder of the server's UNIX socket, by which alone pgBackRest reaches a server beside it.
+        remover: opens the bucket with keys that may remove, for what a killed backup left right before the next one.
     """
 
     name = "pgbackrest"
@@ -77,10 +78,12 @@ class PgBackRestEngine(RecordedEngine):
         sockets: Path | None = None,
         binary: Path = BINARY,
         stanza: str = "main",
+        remover: Callable[[], BackupBucket] | None = None,
     ) -> None:
         super().__init__(repository.bucket, server=server, prefix=f"{repository.prefix}/")
         self._repository, self._data, self._user = repository, data, user
         self._folder, self._sockets, self._binary, self._stanza = folder, sockets, binary, stanza
+        self._remover = remover
 
     def availability(self) -> Availability:
         return judge_binary(self._binary, self._server.facts().version // 10_000 if self._server is not None else 0)
@@ -130,6 +133,7 @@ class PgBackRestEngine(RecordedEngine):
         on_progress: Callable[[BackupProgress], None],
     ) -> Backup:
         before = {str(one["label"]) for one in self._info()}
+        self._clear_way(before)
         words = [f"--type={_KINDS[kind]}", "--no-expire-auto", "--start-fast", "--archive-timeout=60"]
         order = self._order("backup", words, limit_s=limit_s)
         outcome = follow(order, facts.size_bytes, on_progress, reads_by_children=True)
@@ -162,6 +166,15 @@ class PgBackRestEngine(RecordedEngine):
             encryption="engine",
             page_checksums=facts.page_checksums,
         )
+
+    def _clear_way(self, known: Collection[str]) -> None:
+        """Remove what a killed backup left: pgBackRest would do so itself before the next one, with keys that can't.
+
+        Effect: objects of backups that it does not list go from sight. We are alone with the server.
+        """
+        left = {label: objects for label, objects in self._stored().items() if label not in known}
+        if left and self._remover is not None:
+            self._remover().remove([one.key for objects in left.values() for one in objects])
 
     def _info(self) -> list[dict[str, Any]]:
         """Read `info` as JSON; it ends with 0 where it can't read the repository, too."""

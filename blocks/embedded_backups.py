@@ -73,6 +73,7 @@ def open_pgbackrest(installation: Installation, purpose: Purpose) -> PgBackRestE
         user=installation.users.database,
         folder=folder,
         sockets=installation.sockets / "postgres",
+        remover=(lambda: open_bucket(installation, "expire")) if purpose == "write" else None,
     )
 
 

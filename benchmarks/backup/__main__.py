@@ -55,6 +55,7 @@ def main() -> int:
     given = argparse.ArgumentParser(prog="python -m benchmarks.backup")
     given.add_argument("what", nargs="?", default="barman-cloud", choices=["barman-cloud", "pgbackrest", "outages"])
     given.add_argument("--full", action="store_true", help="a larger server")
+    given.add_argument("--scale", type=int, default=SCALE, help="10 MB of rows and 5 MB of random bytes each")
     given.add_argument("--rounds", type=int, default=ROUNDS)
     given.add_argument("--engine", default="barman-cloud", choices=["barman-cloud", "pgbackrest"])
     given.add_argument("--kills", type=int, default=20)
@@ -71,7 +72,7 @@ def main() -> int:
                 tell_outages(asked.engine, disturb(Trial(made, ways, seed="g9"), folder, asked))
             else:
                 made = stack.enter_context(
-                    opened(asked.what, folder, installation, scale=FULL_SCALE if asked.full else SCALE)
+                    opened(asked.what, folder, installation, scale=FULL_SCALE if asked.full else asked.scale)
                 )
                 measure(made, folder, rounds=asked.rounds)
     finally:
@@ -168,9 +169,9 @@ def one_round(made: Bench, pack: Path, folder: Path, n: int) -> SimpleNamespace:
     one.restore = timed(lambda: restore(made, taken[0], folder / f"ours{n}"))
     if n == 0:
         one.rss_bare, one.rss_ours = memory_of(made, "bare-memory"), memory_of(made, "")
-    one.cli_push, one.cli_get = log_bare(made, folder, n)
     if isinstance(made, bench.BarmanBench):
         one.push, one.get = log_ours(made, folder, n)
+    one.cli_push, one.cli_get = log_bare(made, folder, n)
     for name in (f"bare{n}", f"ours{n}", f"native{n}"):
         shutil.rmtree(folder / name, ignore_errors=True)
     return one

@@ -31,7 +31,7 @@ def barman(url: str, access: str, secret: str, server: str, cluster: str, label:
 
 
 def pgbackrest(url: str, access: str, secret: str, server: str, cluster: str, label: str, *rest: str) -> BackupEngine:
-    folder, ca_file, cipher, prefix, data, user, sockets, port = rest
+    folder, ca_file, cipher, prefix, data, user, sockets, port, remover_access, remover_secret = rest
     bucket = BackupBucket(Account(url, access, secret))
     return PgBackRestEngine(
         Repository(bucket, f"https://localhost:{port}", Path(ca_file), cipher, prefix),
@@ -40,6 +40,7 @@ def pgbackrest(url: str, access: str, secret: str, server: str, cluster: str, la
         user=user or None,
         folder=Path(folder),
         sockets=Path(sockets),
+        remover=lambda: BackupBucket(Account(url, remover_access, remover_secret)),
     )
 
 

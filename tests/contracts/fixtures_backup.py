@@ -213,6 +213,7 @@ class PgBackRestBench:
             user=self.user,
             folder=folder,
             sockets=self.source.server.sockets,
+            remover=lambda: self.bucket("s3_backup_expire"),
         )
 
     def write(self, text: str) -> str:
@@ -243,7 +244,9 @@ class PgBackRestBench:
         account = s3_account(self.store, "s3_backup")
         told = [account.endpoint_url, account.access_key, account.secret_key, self.source.url, "", label]
         told += [str(self.folder), str(self.ca_file), self.cipher, self.prefix, str(self.source.server.data)]
-        return [*told, self.user or "", str(self.source.server.sockets), str(self.store.ports["s3-tls"])]
+        told += [self.user or "", str(self.source.server.sockets), str(self.store.ports["s3-tls"])]
+        remover = s3_account(self.store, "s3_backup_expire")
+        return [*told, remover.access_key, remover.secret_key]
 
     def kill_midway(self, label: str) -> None:
         """Kill a process that takes a backup once it has begun to store; it never gets to its manifest."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from blocks.drill_results import SignedResults, make_key
 from blocks.memory_backup_engine import MemoryBackupServer
@@ -173,7 +174,7 @@ class MemoryObjectCopies(ScratchObjects):
 
     def __init__(self) -> None:
         self.bytes: dict[str, bytes]
-        super().__init__(lambda: self, Path(tempfile.mkdtemp(prefix="slipway-objects-")))
+        super().__init__(lambda: self, Path(tempfile.gettempdir()) / f"slipway-objects-{uuid4().hex}")
         object.__setattr__(self, "bytes", {})
 
     def keep(self, source: str, objects: Mapping[str, bytes], *, at: datetime) -> str:

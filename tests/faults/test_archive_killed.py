@@ -22,7 +22,7 @@ from domain.archive import encryption_of
 from domain.ports_cleanup import CopiedPartition, CopiedTable
 from tasks.archive import read_archive
 
-POINTS = 24
+POINTS = 20
 OLD, NEW = 100, 300
 TABLES = ("tickets", "comments", "files")
 
@@ -114,6 +114,7 @@ def copied(store: Path) -> list[CopiedTable]:
     return found
 
 
+@pytest.mark.timeout(900)
 def test_killed_at_any_point_and_started_again_it_loses_nothing_and_keeps_nothing_twice(stage: RowsStage):
     program = Program(stage.url)
     stores: list[Path] = []

@@ -6,16 +6,19 @@ ways, as everything that `S3ObjectStore` moves; what is under a key stays what i
 
 import tempfile
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blocks import parquet_files
+from blocks.backup_keys import lock_away, make_identity, open_again, read_identity, read_recipient, recipient_of
 from blocks.bucket import Account
 from blocks.bundle import sha256_of
 from blocks.installation import Installation, read_secret
+from blocks.seal import SEAL_SECRET, read_seal
+from domain.archive import AGE
 from domain.errors import TransientError
-from domain.ports_cleanup import CopiedTable
+from domain.ports_cleanup import CopiedTable, Locked
 
 if TYPE_CHECKING:
     from blocks.store_s3 import S3ObjectStore
@@ -25,6 +28,9 @@ BUCKET = "archives"
 
 class S3Archives:
     """Fulfils `domain.ports_cleanup.Archives`.
+
+    Files are encrypted with age for the recipient of the installation's copies (`blocks/backup_keys.py`): what writes
+    them can't open them again, once the process that made them is gone; restoring and drills can.
 
     Args:
         python: finds, or makes, a Python with pyarrow.
@@ -42,6 +48,20 @@ class S3Archives:
 
     def unpack(self, file: Path, to: Path) -> int:
         return parquet_files.unpack(self._python, file, to)
+
+    def lock(self, file: Path, to: Path) -> Locked:
+        once = make_identity()
+        lock_away(file, to, read_recipient(self._installation.state), recipient_of(once))
+        return Locked(to, AGE, partial(open_again, identity=once))
+
+    def open(self, file: Path, to: Path) -> None:
+        open_again(file, to, read_identity(self._installation.state))
+
+    def seal(self, content: bytes) -> bytes:
+        return read_seal(SEAL_SECRET, state=self._installation.state).close(content.decode())
+
+    def unseal(self, content: bytes) -> bytes:
+        return read_seal(SEAL_SECRET, state=self._installation.state).open(content).encode()
 
     def put(self, key: str, path: Path, *, sha256: str) -> None:
         self._store.put(key, path, sha256=sha256)

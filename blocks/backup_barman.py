@@ -6,20 +6,17 @@ counts, a killed one is ended with all of its children, and what it leaves is sw
 Encryption is the store's, asked for with each object. Called through `domain.ports_backup.BackupEngine`.
 """
 
-import shutil
+import secrets
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from blocks.backup_bucket import BackupBucket, Listed
-from blocks.backup_records import REPLAY, BackupRecords
+from blocks.backup_recorded import RecordedEngine, clear
 from blocks.backup_server import BackupServer, ServerFacts
 from blocks.backup_tools import follow, probe
 from blocks.guarded import Guarded, Order
@@ -27,34 +24,20 @@ from blocks.identity import clean_environment, give_all
 from blocks.wal_archive import WalArchive
 from blocks.wal_door import Serving, open_door
 from blocks.wal_settings import client_command, recovery_settings
-from domain.backup import (
-    Availability,
-    Backup,
-    BackupKind,
-    BackupManifest,
-    BackupProgress,
-    BackupState,
-    Evidence,
-    Expiry,
-    StoredObject,
-    Target,
-    WalState,
-)
-from domain.backup_retention import choose_log
-from domain.canonical import sha256_hex
-from domain.errors import ConfigError, InvariantError, RefusedError, TransientError
+from domain.backup import Availability, Backup, BackupKind, BackupProgress, BackupState, Evidence, Target
+from domain.backup_retention import NeededLog
+from domain.errors import ConfigError, InvariantError, TransientError
 from domain.ports_backup import Recovery
 from domain.service import Outcome
-from domain.wal import WalGap, find_gaps, is_segment, missing_histories
 
 TOOLS = ("barman-cloud-backup", "barman-cloud-restore")
 PREFIX = "postgres"
 _LABEL = "slipway-"
-_ARCHIVED_LIMIT_S = 120
-_TOOL_LIMIT_S = 120
+_PIECES = ("--max-archive-size", "256MB", "--min-chunk-size", "16MB")
+"""Several archives, so that each can be read again and hashed while the next one is stored."""
 
 
-class BarmanEngine:
+class BarmanEngine(RecordedEngine):
     """Fulfils `domain.ports_backup.BackupEngine`.
 
     Args:
@@ -78,12 +61,9 @@ class BarmanEngine:
         tools: Path = Path(sys.executable).parent,
         cluster: str = "main",
     ) -> None:
-        self._bucket = bucket
-        self._server = server
-        self._python, self._client, self._tools = python, client, tools
         self._cluster = cluster
-        self._prefix = f"{PREFIX}/{cluster}/"
-        self._records = BackupRecords(bucket, self._prefix)
+        super().__init__(bucket, server=server, prefix=f"{PREFIX}/{cluster}/")
+        self._python, self._client, self._tools = python, client, tools
         self._archive = WalArchive(bucket, self._prefix)
 
     @property
@@ -99,54 +79,6 @@ class BarmanEngine:
                 return Availability(False, reason=f"{tool} {problem}. Install requirements/runtime.txt.")
         return Availability(True, version=min(version for version, _ in found))
 
-    def backup(
-        self,
-        kind: BackupKind,
-        *,
-        label: str,
-        limit_s: float,
-        on_progress: Callable[[BackupProgress], None] = lambda progress: None,
-        extra: Callable[[], Mapping[str, Any]] | None = None,
-    ) -> Backup:
-        if kind not in self.kinds:
-            raise ConfigError(f"barman-cloud takes full backups only, not {kind.value}. Ask for a full one.")
-        version = self._require()
-        self._bucket.require()
-        if known := self._records.labelled(label):
-            return known
-        server = self._needed_server()
-        with server.alone():
-            facts = server.facts()
-            if not facts.page_checksums:
-                raise ConfigError(
-                    "The server has no page checksums: damage in its files would be backed up unseen. Stop it and run "
-                    "`pg_checksums --enable`, or make it anew with `initdb --data-checksums`."
-                )
-            name = f"{_LABEL}{sha256_hex(f'{label} {time.time_ns()}')[:24]}"
-            self._run_backup(name, facts, limit_s=limit_s, on_progress=on_progress)
-            found = self._read_done(name, facts, version)
-            more = {**(dict(extra()) if extra else {}), REPLAY: facts.settings}
-            target, segment = server.mark(f"slipway-{found.id}")
-            self._wait_archived(segment)
-            return self._finish(replace(found, target_lsn=target), label=label, extra=more)
-
-    def backups(self) -> Sequence[Backup]:
-        finished = self._records.finished()
-        found = dict(finished)
-        for id, objects in self._objects_by_id().items():
-            if id not in finished:
-                begun = min(one.at for one in objects)
-                size = sum(one.size_bytes for one in objects)
-                found[id] = Backup(id, BackupKind.FULL, BackupState.STARTED, self.name, "", begun, stored_bytes=size)
-        return sorted(found.values(), key=lambda one: (one.begun_at, one.id))
-
-    def manifest(self, backup: str) -> BackupManifest | None:
-        return self._records.manifest(backup)
-
-    def verify(self, backup: str, *, expected_sha256: str = "") -> Evidence:
-        self._find(backup)
-        return self._records.verify(backup, expected_sha256, folder=f"{self._prefix}base/{backup}/")
-
     def verify_log(self, *, since: str, seed: str, bytes_max: int) -> Evidence:
         return self._archive.verify(since=since, seed=seed, bytes_max=bytes_max)
 
@@ -155,13 +87,7 @@ class BarmanEngine:
         self, backup: str, target: Target, directory: Path, *, user: str | None, limit_s: float
     ) -> Generator[Recovery]:
         self._require()
-        found = self._find(backup)
-        if directory.exists() and any(directory.iterdir()):
-            raise ConfigError(f"{directory} is not empty. Restore into an empty folder.")
-        evidence = self.verify(backup, expected_sha256=found.manifest_sha256)
-        if not evidence.is_intact:
-            words = evidence.unavailable or evidence.damage[0]
-            raise InvariantError(f"Backup {backup} is damaged: {words}. Restore another one.")
+        evidence = self._require_intact(backup, directory)
         self._lay_out(backup, directory, user=user, limit_s=limit_s)
         # a short path: that of a socket holds about 100 bytes
         with tempfile.TemporaryDirectory(prefix="slipway-wal-", dir="/tmp") as folder:
@@ -172,69 +98,22 @@ class BarmanEngine:
                 yield Recovery(
                     directory,
                     {"restore_command": command, **self._records.replay_settings(backup), **recovery_settings(target)},
-                    evidence=replace(evidence, manifest_sha256=found.manifest_sha256),
+                    evidence=evidence,
                 )
             serving.close()
 
-    def wal_state(self, *, since: str = "", until: str = "") -> WalState:
-        # asked before the archive is read: what is archived meanwhile is no gap
-        told = self._server.archiver() if self._server else None
-        names = self._archive.names()
-        segments = sorted(name for name in names if is_segment(name))
-        newest = max(segments, key=lambda name: (name[8:], name), default="")
-        state = WalState(
-            segments=len(segments),
-            oldest=min(segments, key=lambda name: (name[8:], name), default=""),
-            newest=newest,
-            archived_at=names.get(newest),
-            gaps=tuple(find_gaps(segments, since=since, until=until)),
-            missing_histories=tuple(missing_histories(list(names))),
-        )
-        if told is None:
-            return state
-        state = replace(state, gaps=(*state.gaps, *_find_lost_end(segments, told.last_archived, since, until)))
-        waiting_s = (told.now - told.waiting_since).total_seconds() if told.waiting_since else 0.0
-        return replace(
-            state,
-            archived_at=told.archived_at or state.archived_at,
-            failed_at=told.failed_at,
-            failing=told.last_failed if told.is_failing else "",
-            waiting=told.waiting,
-            lag_s=max(0.0, waiting_s),
-        )
-
-    def expire(self, backups: Sequence[str], *, dry_run: bool, window_begin: datetime | None = None) -> Expiry:
-        known = {one.id: one for one in self.backups()}
-        for name in backups:
-            if name not in known:
-                self._find(name)
-            if known[name].hold:
-                raise RefusedError(f"Backup {name} is held: {known[name].hold}. Let it go first.")
-        left = [one for one in known.values() if one.is_done and one.id not in backups]
-        if backups and not left:
-            raise RefusedError("Nothing whole would be left. Take a backup first, then expire.")
-        log = choose_log(left, window_begin=window_begin)
-        if not dry_run:
-            for name in backups:
-                self._remove(name)
-            self._archive.remove_all_but(log.keeps)
-            self._bucket.purge(self._prefix)
-        return Expiry(tuple(backups), dry_run, log.since)
-
-    def hold(self, backup: str, *, reason: str) -> None:
-        self._find(backup)
-        self._records.hold(backup, reason)
-
-    def sweep(self, *, older_than: timedelta, dry_run: bool) -> Sequence[str]:
-        now = datetime.now(UTC)
-        with self._needed_server().alone():
-            left = [one.id for one in self.backups() if not one.is_done and one.begun_at <= now - older_than]
-            if not dry_run:
-                for name in left:
-                    self._remove(name)
-                self._bucket.abort_uploads(self._prefix, older_than=older_than, now=now)
-                self._bucket.purge(self._prefix)
-        return left
+    def _take(
+        self,
+        kind: BackupKind,
+        facts: ServerFacts,
+        version: str,
+        *,
+        limit_s: float,
+        on_progress: Callable[[BackupProgress], None],
+    ) -> Backup:
+        name = f"{_LABEL}{secrets.token_hex(12)}"
+        self._run_backup(name, facts, limit_s=limit_s, on_progress=on_progress)
+        return self._read_done(name, facts, version)
 
     def _run_backup(
         self, name: str, facts: ServerFacts, *, limit_s: float, on_progress: Callable[[BackupProgress], None]
@@ -243,7 +122,7 @@ class BarmanEngine:
 
         server = conninfo_to_dict(self._needed_server().url)
         more = ["--encryption", "AES256"] if self._bucket.is_encrypted else []
-        command = [str(self._tools / "barman-cloud-backup"), *self._where(), "--lz4", "--jobs", "2", *more]
+        command = [str(self._tools / "barman-cloud-backup"), *self._where(), "--lz4", "--jobs", "2", *_PIECES, *more]
         command += ["--immediate-checkpoint", "--host", str(server["host"]), "--port", str(server["port"])]
         command += ["--user", str(server["user"]), "--dbname", str(server.get("dbname", "postgres")), "--name", name]
         secret = {"PGPASSWORD": str(server.get("password", ""))}
@@ -253,7 +132,7 @@ class BarmanEngine:
 
     def _read_done(self, name: str, facts: ServerFacts, version: str) -> Backup:
         """Read what the tool says that it made. Raises: InvariantError where it is not done; its exit code was 0."""
-        infos = {id: self._info(id) for id in self._objects_by_id()}
+        infos = {id: self._info(id) for id in self._stored()}
         made = [(id, info) for id, info in infos.items() if info.get("backup_name") == name]
         if len(made) != 1 or made[0][1].get("status") != "DONE":
             raise InvariantError(
@@ -280,29 +159,6 @@ class BarmanEngine:
             page_checksums=facts.page_checksums,
         )
 
-    def _finish(self, found: Backup, *, label: str, extra: Mapping[str, Any]) -> Backup:
-        objects = self._hash_all(found.id)
-        done = replace(found, stored_bytes=sum(one.size_bytes for one in objects))
-        return self._records.finish(done, objects, label=label, extra=extra)
-
-    def _hash_all(self, backup: str) -> tuple[StoredObject, ...]:
-        found = (self._bucket.hash(one.key) for one in self._bucket.objects(f"{self._prefix}base/{backup}/"))
-        objects = tuple(one for one in found if one is not None)
-        if not any(one.key.rpartition("/")[2].startswith("data") for one in objects):
-            raise InvariantError(f"Backup {backup} has no data in {self._bucket.bucket}. Run again.")
-        return objects
-
-    def _wait_archived(self, segment: str) -> None:
-        """Wait until the log up to the target is kept: without it the backup can't be recovered."""
-        deadline = time.monotonic() + _ARCHIVED_LIMIT_S
-        while not self._archive.exists(segment):
-            if time.monotonic() > deadline:
-                raise TransientError(
-                    f"Segment {segment} is not archived after {_ARCHIVED_LIMIT_S} s: without it the backup can't be "
-                    "recovered. Look at `slipway backup status` and at the archiver's log."
-                )
-            time.sleep(0.1)
-
     def _lay_out(self, backup: str, directory: Path, *, user: str | None, limit_s: float) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         directory.chmod(0o700)
@@ -316,8 +172,7 @@ class BarmanEngine:
                         f"barman-cloud-restore ended with 0 and left no {wanted}. Restore another one."
                     )
         except BaseException:
-            for entry in directory.iterdir():  # half a restore must not look like a whole one
-                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+            clear(directory)
             raise
         (directory / "recovery.signal").touch(mode=0o600)
         give_all(directory, user)
@@ -343,7 +198,7 @@ class BarmanEngine:
             raise ConfigError(f"barman-cloud-{what} {words}. Install requirements/runtime.txt.")
         raise TransientError(f"barman-cloud-{what} ended with {outcome.exit_code}: {words}")
 
-    def _order(self, command: Sequence[str], secrets: Mapping[str, str], *, limit_s: float) -> Order:
+    def _order(self, command: Sequence[str], more: Mapping[str, str], *, limit_s: float) -> Order:
         account = self._bucket.account
         variables = {
             "AWS_ACCESS_KEY_ID": account.access_key,
@@ -359,7 +214,7 @@ class BarmanEngine:
         return Order(
             command=command,
             directory=Path("/"),
-            environment=clean_environment({**variables, **secrets}),
+            environment=clean_environment({**variables, **more}),
             limit_s=limit_s,
             niceness=10,
         )
@@ -371,42 +226,33 @@ class BarmanEngine:
     def _url(self) -> str:
         return f"s3://{self._bucket.bucket}/{PREFIX}"
 
-    def _objects_by_id(self) -> dict[str, list[Listed]]:
+    def _stored(self) -> Mapping[str, Sequence[Listed]]:
         folder = f"{self._prefix}base/"
         found: dict[str, list[Listed]] = {}
         for one in self._bucket.objects(folder):
             found.setdefault(one.key.removeprefix(folder).partition("/")[0], []).append(one)
         return found
 
-    def _remove(self, backup: str) -> None:
-        """The objects first, what is written about them last: killed in between, it is found and removed again."""
-        self._bucket.remove([one.key for one in self._bucket.objects(f"{self._prefix}base/{backup}/")])
-        self._records.forget(backup)
+    def _folder_of(self, backup: str) -> str:
+        return f"{self._prefix}base/{backup}/"
 
-    def _find(self, backup: str) -> Backup:
-        found = self._records.backup(backup)
-        if found is None:
-            known = ", ".join(sorted(self._records.finished())) or "none yet"
-            raise ConfigError(f"No finished backup '{backup}'. Use one of: {known}.")
-        return found
+    def _is_data(self, key: str) -> bool:
+        return key.rpartition("/")[2].startswith("data")
 
-    def _require(self) -> str:
-        found = self.availability()
-        if not found.is_available:
-            raise ConfigError(f"unavailable: {found.reason}")
-        return found.version
+    def _kind_of(self, backup: str) -> BackupKind:
+        return BackupKind.FULL
 
-    def _needed_server(self) -> BackupServer:
-        if self._server is None:
-            raise ConfigError("This engine was opened without a server. Open it to write.")
-        return self._server
+    def _log_names(self) -> Mapping[str, datetime]:
+        return self._archive.names()
 
+    def _is_archived(self, segment: str) -> bool:
+        return self._archive.exists(segment)
 
-def _find_lost_end(segments: Sequence[str], last_archived: str, since: str, until: str) -> Sequence[WalGap]:
-    """The last segment that the server knows to be archived, where the archive does not have it: no gap shows that."""
-    if not segments or until or not is_segment(last_archived) or last_archived in segments:
-        return ()
-    return (WalGap(last_archived, last_archived, 1),) if last_archived[8:] >= since[8:] else ()
+    def _before_removing(self, backup: str) -> None:
+        """barman-cloud keeps no list: what lies under an id is all there is."""
+
+    def _remove_log(self, log: NeededLog) -> None:
+        self._archive.remove_all_but(log.keeps)
 
 
 def _time(text: object) -> datetime:

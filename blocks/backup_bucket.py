@@ -33,11 +33,12 @@ _REFUSED = {"401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNo
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """An object as the store lists it."""
+    """An object as the store lists it; `etag` differs where the content does."""
 
     key: str
     size_bytes: int
     at: datetime
+    etag: str = ""
 
 
 class BackupBucket:
@@ -128,7 +129,8 @@ class BackupBucket:
             found: list[Listed] = []
             for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
                 for one in page.get("Contents", []):
-                    found.append(Listed(str(one["Key"]), int(one["Size"]), one["LastModified"].astimezone(UTC)))
+                    at, etag = one["LastModified"].astimezone(UTC), str(one.get("ETag", ""))
+                    found.append(Listed(str(one["Key"]), int(one["Size"]), at, etag))
             return sorted(found, key=lambda one: one.key)
 
         try:
@@ -254,7 +256,7 @@ class BackupBucket:
             endpoint_url=self.account.endpoint_url,
             aws_access_key_id=self.account.access_key,
             aws_secret_access_key=self.account.secret_key,
-            region_name="us-east-1",
+            region_name=self.account.region,
             config=Config(
                 connect_timeout=3,
                 read_timeout=60,

@@ -5,31 +5,36 @@ have the identity. Objects are kept by content under their SHA-256, with a manif
 held which content: any run's state can be put back, and nothing is copied twice. Called by `tasks/backup.py`.
 """
 
-import json
-import os
-import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
-from blocks.backup_bucket import BackupBucket
+from blocks.backup_bucket import BackupBucket, Listed
 from blocks.backup_keys import lock_away
+from blocks.backup_place import SUFFIX, Place, locked_name
 from blocks.bundle import sha256_of
-from blocks.disk_identity import same_disk
-from blocks.installation import write_private
 from blocks.postgres_copy import dump_database, list_databases
 from blocks.postgres_server import PostgresServer
-from domain.backup import CopyPlace, KeptCopy
+from domain.backup import Backup, CopyPlace, KeptCopy, read_backup
+from domain.backup_retention import Retention
 from domain.canonical import canonical_json, sha256_hex
-from domain.errors import ConfigError, InvariantError
+from domain.errors import InvariantError
+from domain.second_place import choose_gone
 
 DUMPS, OBJECTS = "dumps", "objects"
-_INDEX = "slipway-copies.json"
-_SUFFIX = ".age"
+_SAVED_EVERY_S = 60.0
+
+
+class Source(Protocol):
+    """What is copied object by object: a bucket, or files that are copied as if they were one."""
+
+    def require(self) -> None: ...
+    def objects(self, prefix: str) -> Sequence[Listed]: ...
+    def fetch(self, key: str, path: Path) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +43,14 @@ class Sources:
 
     server: PostgresServer
     password: Callable[[], str]
-    bucket: Callable[[str], BackupBucket]
+    bucket: Callable[[str], Source]
 
 
 class Copies:
     """Fulfils `domain.ports_backup.BackupCopies`.
 
     Args:
-        folder: the second place; empty: none. It must exist: a folder that is not mounted must not be filled here.
+        place: the second place; None: none.
         work: where drafts lie; on the state's own disk.
     """
 
@@ -56,17 +61,17 @@ class Copies:
         bucket: BackupBucket,
         expirer: Callable[[], BackupBucket],
         recipient: Callable[[], str],
-        folder: str,
+        place: Place | None,
         work: Path,
     ) -> None:
         self._sources, self._bucket, self._expirer = sources, bucket, expirer
-        self._recipient, self._folder, self._work = recipient, folder, work
+        self._recipient, self._place, self._work = recipient, place, work
 
     def databases(self) -> Sequence[str]:
         return list_databases(self._sources.server.url(self._sources.password()))
 
     def dump(self, database: str, *, label: str) -> KeptCopy:
-        begun, key = time.monotonic(), f"{DUMPS}/{database}/{label}.dump{_SUFFIX}"
+        begun, key = time.monotonic(), f"{DUMPS}/{database}/{label}.dump{SUFFIX}"
         self._bucket.require()
         if not self._bucket.exists(key):
             with tempfile.TemporaryDirectory(dir=self._work, prefix="dump-") as name:
@@ -85,9 +90,10 @@ class Copies:
     def objects(self, source: str) -> KeptCopy:
         begun, store = time.monotonic(), self._sources.bucket(source)
         store.require()
-        known, names, copied, copied_bytes = self._last_manifest(source), dict[str, Any](), 0, 0
+        last_names, names, copied, copied_bytes = self._last_manifest(source), dict[str, Any](), 0, 0
+        known = last_names or {}
         for one in store.objects(""):
-            mark = {"size_bytes": one.size_bytes, "at": one.at.isoformat()}
+            mark = _mark(one)
             last = known.get(one.key, {})
             if {name: last.get(name) for name in mark} == mark:
                 names[one.key] = last
@@ -97,7 +103,7 @@ class Copies:
             copied, copied_bytes = copied + is_new, copied_bytes + is_new * one.size_bytes
         manifest = {"format": 1, "source": source, "objects": names}
         text = canonical_json(manifest)
-        if names != known:
+        if names != last_names:
             self._bucket.put(f"{OBJECTS}/{source}/manifests/{datetime.now(UTC):%Y%m%dT%H%M%S%f}.json", text.encode())
         size = sum(int(one["size_bytes"]) for one in names.values())
         seconds = time.monotonic() - begun
@@ -105,33 +111,57 @@ class Copies:
             f"bucket {source}", len(names), size, copied, copied_bytes, sha256_hex(text), seconds, self._at_bucket()
         )
 
-    def elsewhere(self) -> KeptCopy | None:
-        if not self._folder:
+    def elsewhere(self, backups: Sequence[Backup] = ()) -> KeptCopy | None:
+        if self._place is None:
             return None
-        begun, folder = time.monotonic(), self._existing_folder()
-        index = _read_index(folder)
-        copied, copied_bytes = 0, 0
+        begun, place = time.monotonic(), self._place
+        place.require()
+        known = place.read_index()
+        index, there = cast(dict[str, Any], known.get("objects", {})), set(place.names())
+        copied, copied_bytes, saved_at = 0, 0, time.monotonic()
         for one in self._bucket.objects(""):
-            mark = {"size_bytes": one.size_bytes, "at": one.at.isoformat()}
-            kept = index.get(one.key, {})
-            path = folder / (one.key if one.key.endswith(_SUFFIX) else f"{one.key}{_SUFFIX}")
-            if {name: kept.get(name) for name in mark} == mark and path.exists():
+            mark, kept = _mark(one), index.get(one.key, {})
+            if {name: kept.get(name) for name in mark} == mark and locked_name(one.key) in there:
                 continue
-            index[one.key] = {**mark, **self._copy_out(one.key, path)}
+            index[one.key] = {**mark, **self._copy_out(one.key, place)}
             copied, copied_bytes = copied + 1, copied_bytes + one.size_bytes
-        text = canonical_json({"format": 1, "objects": index})
-        write_private(folder / _INDEX, text)
+            if time.monotonic() - saved_at > _SAVED_EVERY_S:  # killed, it goes on from here
+                place.write_index(_index(index, known.get("backups", {})))
+                saved_at = time.monotonic()
+        whole = {one.id: one.as_dict() for one in backups if one.is_done}
+        after = _index(index, {**known.get("backups", {}), **whole})
+        if copied or after != known:
+            place.write_index(after)
         size, seconds = sum(int(one["size_bytes"]) for one in index.values()), time.monotonic() - begun
-        return KeptCopy("second place", len(index), size, copied, copied_bytes, sha256_hex(text), seconds, "client")
+        sha256 = sha256_hex(canonical_json(after))
+        return KeptCopy("second place", len(index), size, copied, copied_bytes, sha256, seconds, "client")
 
     def place(self) -> CopyPlace:
-        if not self._folder:
+        if self._place is None:
             return CopyPlace("", False, "no second place is set (SLIPWAY_BACKUP_COPY)")
-        if not Path(self._folder).is_dir():
-            return CopyPlace(self._folder, False, "the folder is not there: is it mounted?")
-        if same_disk(Path(self._folder), self._work):
-            return CopyPlace(self._folder, False, "the folder lies on the disk that it is to protect from")
-        return CopyPlace(self._folder, True)
+        return self._place.describe()
+
+    def kept_elsewhere(self) -> Sequence[Backup]:
+        return _catalogue(self._place.read_index()) if self._place is not None else []
+
+    def expire_elsewhere(
+        self, rules: Retention, *, now: datetime, proven: Collection[str] = (), dry_run: bool
+    ) -> Sequence[str]:
+        if self._place is None:
+            return []
+        self._place.require()
+        known = self._place.read_index()
+        index = cast(dict[str, Any], known.get("objects", {}))
+        files = {key: datetime.fromisoformat(one["at"]) for key, one in index.items()}
+        present = {one.key for one in self._bucket.objects("")}
+        choice = choose_gone(files, _catalogue(known), present=present, rules=rules, now=now, proven=proven)
+        if (choice.keys or choice.backups) and not dry_run:
+            # the index last: killed in between, what went is removed again, which is no error
+            self._place.remove([locked_name(key) for key in choice.keys])
+            left = {key: one for key, one in index.items() if key not in set(choice.keys)}
+            backups = {id: one for id, one in known.get("backups", {}).items() if id not in choice.backups}
+            self._place.write_index(_index(left, backups))
+        return choice.keys
 
     def expire(self, *, keep: int, dry_run: bool) -> Sequence[str]:
         by_database: dict[str, list[tuple[datetime, str]]] = {}
@@ -144,7 +174,7 @@ class Copies:
             expirer.purge(f"{DUMPS}/")
         return gone
 
-    def _keep_object(self, store: BackupBucket, source: str, key: str) -> tuple[str, bool]:
+    def _keep_object(self, store: Source, source: str, key: str) -> tuple[str, bool]:
         """Keep an object's content under its SHA-256; returns that, and whether it is new."""
         with tempfile.TemporaryDirectory(dir=self._work, prefix="object-") as name:
             draft = Path(name) / "content"
@@ -156,28 +186,22 @@ class Copies:
         self._compare(place, sha256)
         return sha256, True
 
-    def _copy_out(self, key: str, path: Path) -> dict[str, str]:
-        """Write one object, locked as it may be already, to the second place, whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
+    def _copy_out(self, key: str, place: Place) -> dict[str, str]:
+        """Put one object, locked as it may be already, into the second place."""
         with tempfile.TemporaryDirectory(dir=self._work, prefix="copy-") as name:
-            plain = Path(name) / "plain"
+            plain, locked = Path(name) / "plain", Path(name) / "locked"
             sha256 = self._bucket.fetch(key, plain)
-            try:
-                if key.endswith(_SUFFIX):
-                    shutil.copyfile(plain, draft)
-                else:
-                    lock_away(plain, draft, self._recipient())
-                locked = sha256_of(draft)
-                draft.replace(path)
-            finally:
-                draft.unlink(missing_ok=True)
-        return {"sha256": sha256, "locked_sha256": locked}
+            if key.endswith(SUFFIX):
+                locked = plain
+            else:
+                lock_away(plain, locked, self._recipient())
+            place.put(locked_name(key), locked)
+            return {"sha256": sha256, "locked_sha256": sha256_of(locked)}
 
-    def _last_manifest(self, source: str) -> dict[str, Any]:
+    def _last_manifest(self, source: str) -> dict[str, Any] | None:
         found = self._bucket.objects(f"{OBJECTS}/{source}/manifests/")
         value = self._bucket.get_json(found[-1].key) if found else None
-        return cast(dict[str, Any], value["objects"]) if value else {}
+        return cast(dict[str, Any], value["objects"]) if value else None
 
     def _compare(self, key: str, expected: str) -> None:
         found = self._bucket.hash(key)
@@ -189,15 +213,16 @@ class Copies:
     def _at_bucket(self) -> Any:
         return "bucket" if self._bucket.is_encrypted else "none"
 
-    def _existing_folder(self) -> Path:
-        folder = Path(self._folder)
-        if not folder.is_dir():
-            raise ConfigError(f"SLIPWAY_BACKUP_COPY names {folder}, which is not there. Mount it, or correct it.")
-        return folder
+
+def _mark(one: Listed) -> dict[str, Any]:
+    """By what an object is known to be the one that was copied."""
+    return {"size_bytes": one.size_bytes, "at": one.at.isoformat()}
 
 
-def _read_index(folder: Path) -> dict[str, Any]:
-    try:
-        return cast(dict[str, Any], json.loads((folder / _INDEX).read_text())["objects"])
-    except (FileNotFoundError, ValueError, KeyError):
-        return {}
+def _index(objects: dict[str, Any], backups: dict[str, Any]) -> dict[str, Any]:
+    return {"format": 2, "objects": objects, "backups": backups}
+
+
+def _catalogue(index: dict[str, Any]) -> list[Backup]:
+    """The backups that lie whole at the second place."""
+    return [read_backup(one) for one in index.get("backups", {}).values()]

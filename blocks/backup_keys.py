@@ -14,6 +14,8 @@ from domain.errors import ConfigError, InvariantError
 
 IDENTITY_SECRET = "backup_identity"
 RECIPIENT_SECRET = "backup_recipient"
+CIPHER_SECRET = "backup_cipher"
+"""What pgBackRest encrypts its repository with, before upload."""
 
 
 def make_identity() -> str:
@@ -50,15 +52,16 @@ def read_drill_secret(name: str, state: Path) -> str:
         raise ConfigError(f"No secret named '{name}' in {path}. Run `slipway up` as its owner.") from exc
 
 
-def lock_away(source: Path, target: Path, recipient: str) -> None:
-    """Encrypt a file for a recipient, in constant memory. Raises: ConfigError for what is no recipient."""
+def lock_away(source: Path, target: Path, *recipients: str) -> None:
+    """Encrypt a file for recipients, in constant memory. Raises: ConfigError for what is no recipient."""
     age = _age()
     try:
-        whom = age.x25519.Recipient.from_str(recipient)
+        whom = [age.x25519.Recipient.from_str(one) for one in recipients]
     except age.RecipientError as exc:
-        raise ConfigError(f"{recipient[:80]!r} is no age recipient. It begins with 'age1'.") from exc
+        shown = ", ".join(one[:80] for one in recipients)
+        raise ConfigError(f"{shown!r} is no age recipient. It begins with 'age1'.") from exc
     with source.open("rb") as plain, target.open("wb") as locked:
-        age.encrypt_io(plain, locked, [whom])
+        age.encrypt_io(plain, locked, whom)
 
 
 def open_again(source: Path, target: Path, identity: str) -> None:

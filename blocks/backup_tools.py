@@ -4,6 +4,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -13,10 +14,12 @@ import psutil
 from blocks.guarded import Guarded, Order
 from blocks.identity import clean_environment
 from domain.backup import BackupProgress
-from domain.errors import InvariantError
+from domain.errors import InvariantError, TransientError
 from domain.service import Outcome
 
+STALLED_S = 900.0
 _POLL_S = 0.5
+_MOVED_BYTES = 1_000_000
 _VERSION = re.compile(r"\b(\d+\.\d+(?:\.\d+)?)\b")
 _READ_BEFORE_BYTES = 30_000_000
 """What a tool reads of itself before the first byte of the server: not counted as progress."""
@@ -34,24 +37,57 @@ def probe(tool: Path, argument: str = "--version") -> tuple[str, str]:
     return match[1], ""
 
 
-def follow(order: Order, bytes_total: int, on_progress: Callable[[BackupProgress], None]) -> Outcome:
-    """Run a command to its end and tell meanwhile how much of the server it has read."""
+def follow(
+    order: Order,
+    bytes_total: int,
+    on_progress: Callable[[BackupProgress], None],
+    *,
+    reads_by_children: bool = False,
+    stalled_s: float = STALLED_S,
+) -> Outcome:
+    """Run a command to its end and tell meanwhile how much of the server it has read.
+
+    Args:
+        reads_by_children: whether its children read the server's files, or it alone.
+        stalled_s: it is ended, with all of its children, once it has read next to nothing for so long: a tool that
+            tries again for ever while the store is away holds up every later backup.
+
+    Raises: TransientError where it was ended so.
+    """
     begun, outcome = time.monotonic(), list[Outcome]()
+    mark, marked_at = 0, begun
     with Guarded(order) as guarded:
-        waiting = threading.Thread(target=lambda: outcome.append(guarded.wait()), daemon=True)
+        waiting = threading.Thread(target=_wait, args=(guarded, outcome), daemon=True)
         waiting.start()
         while waiting.is_alive():
-            done = max(0, _bytes_read(guarded.process.pid) - _READ_BEFORE_BYTES)
-            on_progress(BackupProgress(min(done, bytes_total), bytes_total, time.monotonic() - begun))
+            read, now = _bytes_read(guarded.process.pid, reads_by_children), time.monotonic()
+            done = max(0, read - _READ_BEFORE_BYTES)
+            on_progress(BackupProgress(min(done, bytes_total), bytes_total, now - begun))
+            if abs(read - mark) > _MOVED_BYTES:
+                mark, marked_at = read, now
+            if now - marked_at > stalled_s:
+                raise TransientError(f"{Path(order.command[0]).name} read nothing for {stalled_s:.0f} s and was ended.")
             waiting.join(_POLL_S)
     if not outcome:
         raise InvariantError("The guard of a backup was killed. Run again.")
     return outcome[0]
 
 
-def _bytes_read(guard: int) -> int:
+def _wait(guarded: Guarded, outcome: list[Outcome]) -> None:
+    with suppress(InvariantError, ValueError):  # the guard was killed, or let go of
+        outcome.append(guarded.wait())
+
+
+def _bytes_read(guard: int, has_children: bool) -> int:
     try:
-        children = psutil.Process(guard).children()
-        return int(cast(Any, children[0].io_counters()).read_chars) if children else 0
+        children = psutil.Process(guard).children(recursive=has_children)
+    except (psutil.Error, OSError):
+        return 0
+    return sum(_read_by(one) for one in (children if has_children else children[:1]))
+
+
+def _read_by(process: psutil.Process) -> int:
+    try:
+        return int(cast(Any, process.io_counters()).read_chars)
     except (psutil.Error, OSError):
         return 0

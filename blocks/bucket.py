@@ -13,15 +13,19 @@ from domain.errors import ConfigError, TransientError
 
 _PROBE_KEY = ".slipway/ready"
 _PAUSE_S = 0.2
+UPLOAD_DAYS = 7
+_UPLOADS_RULE = "slipway-unfinished-uploads"
+_NO_RULES = {"NotImplemented", "MethodNotAllowed", "NotSupported"}
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An S3 server and a pair of keys that may make buckets there."""
+    """An S3 server and a pair of keys there."""
 
     endpoint_url: str
     access_key: str
     secret_key: str = field(repr=False)
+    region: str = "us-east-1"
 
     def client(self) -> Any:
         """A boto client of this account, that tries once."""
@@ -33,7 +37,7 @@ class Account:
             endpoint_url=self.endpoint_url,
             aws_access_key_id=self.access_key,
             aws_secret_access_key=self.secret_key,
-            region_name="us-east-1",
+            region_name=self.region,
             config=Config(
                 connect_timeout=2, read_timeout=10, retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}
             ),
@@ -83,6 +87,44 @@ def ensure_locked_bucket(account: Account, bucket: str, *, retention_days: int, 
             client.put_object_lock_configuration(Bucket=bucket, ObjectLockConfiguration=wanted)
 
     _until_stored(lock, account, limit_s)
+
+
+def ensure_uploads_end(account: Account, bucket: str, *, days: int = UPLOAD_DAYS) -> bool:
+    """Have the store itself end uploads that nobody finished; False where it knows no such rules.
+
+    Effect: one rule of our own, beside those of others; may be repeated. It never lets an object expire: only those who
+    know what needs an object (clean-up with its approvals, the engine of backups) may remove one.
+    """
+    from botocore.exceptions import ClientError
+
+    client = account.client()
+    rule = {
+        "ID": _UPLOADS_RULE,
+        "Status": "Enabled",
+        "Filter": {"Prefix": ""},
+        "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": days},
+    }
+    try:
+        known = _rules_of(client, bucket)
+        others = [one for one in known if one.get("ID") != _UPLOADS_RULE]
+        if known != [*others, rule]:
+            client.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": [*others, rule]})
+    except ClientError as exc:
+        if exc.response.get("Error", {}).get("Code") in _NO_RULES:
+            return False
+        raise TransientError(f"S3 at {account.endpoint_url} sets no rule for {bucket}: {str(exc)[:256]}.") from exc
+    return True
+
+
+def _rules_of(client: Any, bucket: str) -> list[dict[str, Any]]:
+    from botocore.exceptions import ClientError
+
+    try:
+        return client.get_bucket_lifecycle_configuration(Bucket=bucket).get("Rules", [])
+    except ClientError as exc:
+        if exc.response.get("Error", {}).get("Code") == "NoSuchLifecycleConfiguration":
+            return []
+        raise
 
 
 def _lock_of(client: Any, bucket: str) -> Any:

@@ -2,27 +2,35 @@
 
 import os
 import tempfile
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from psycopg.conninfo import conninfo_to_dict
+
 from blocks.archives_s3 import S3Archives
 from blocks.bucket import Account
+from blocks.expectations import run_expectations
 from blocks.expirables_files import FileExpirables, kept_environments, rotated_logs
+from blocks.expirables_images import ImageExpirables
 from blocks.expirables_prefect import RunExpirables
-from blocks.expirables_s3 import ObjectExpirables, UploadExpirables
+from blocks.expirables_releases import InstalledExpirables
+from blocks.expirables_s3 import ObjectExpirables, UploadExpirables, refuse_forbidden
 from blocks.installation import Installation, read_secret
 from blocks.postgres_session import LEDGER_DATABASE, LEDGER_ROLE, LEDGER_SECRET
 from blocks.rows_postgres import PostgresRows
 from domain.cleanup_policy import OWN
 from domain.errors import ConfigError
 from domain.lock import parse_lock
-from domain.needed import NEEDED_KINDS, explain_bundles, explain_needed
-from domain.ports import Databases, Ledger, Packages
+from domain.needed import NEEDED_KINDS, explain_bundles, explain_images, explain_needed, known_images
+from domain.ports import Databases, Images, Ledger, Packages
 from domain.ports_cleanup import Archives, Expirables, ExpiringRows
+from domain.ports_drill import Findings
+from domain.release import Image
 
 POLICIES = "cleanup.yaml"
 _ROOT = Path(__file__).resolve().parent.parent
@@ -47,6 +55,7 @@ class EmbeddedCleaning:
     packages: Packages
     ledger: Ledger
     running: Callable[[], dict[str, str]]
+    images: Callable[[], Images]
 
     @property
     def own_policies(self) -> str:
@@ -71,6 +80,17 @@ class EmbeddedCleaning:
             return PostgresRows(self._own_url)
         return PostgresRows(lambda: self.databases.url(application, environment))
 
+    def expect(self, application: str, environment: str, suites: Mapping[str, Any], *, limit_s: float) -> Findings:
+        told = conninfo_to_dict(self.databases.url(application, environment))
+        place = {
+            "socket": told.get("host", "127.0.0.1"),
+            "port": told.get("port", "5432"),
+            "user": told["user"],
+            "database": told["dbname"],
+            "password": told.get("password", ""),
+        }
+        return run_expectations(self._python, place, suites, user=None, limit_s=limit_s)
+
     def expirables(self) -> dict[str, Expirables]:
         state = self.installation.state
         return {
@@ -78,10 +98,22 @@ class EmbeddedCleaning:
             "releases": ObjectExpirables(
                 partial(self._client, _BUCKETS["releases"]), "releases", "bundles/", self._needed_bundles
             ),
+            "images": ImageExpirables(self.images, self._known_images, self._needed_images),
+            "installed": InstalledExpirables(state / "releases", self._needed),
             "logs": FileExpirables(state / "logs", rotated_logs),
             "runs": RunExpirables(os.environ.get(_FLOW_RUN_VARIABLE, "")),
             "caches": FileExpirables(state / "cache", kept_environments),
         }
+
+    def objects(self, bucket: str, prefix: str) -> Expirables:
+        if bucket not in _BUCKETS:
+            refuse_forbidden(bucket, prefix)
+            raise ConfigError(f"Clean-up has no keys for the bucket '{bucket}'. It has some for: releases.")
+        return ObjectExpirables(partial(self._client, _BUCKETS[bucket]), bucket, prefix, self._needed_objects)
+
+    def _needed_objects(self) -> Callable[[str], str]:
+        bundles = self._needed_bundles()
+        return lambda key: "Slipway's own" if key.startswith(".slipway/") else bundles(key)
 
     def _client(self, secret: str) -> Any:
         state = self.installation.state
@@ -93,10 +125,19 @@ class EmbeddedCleaning:
 
     def _needed_bundles(self) -> Callable[[str], str]:
         """Asked anew before each removal. What is not pinned may be a build under way: its age decides."""
-        entries = self.ledger.entries(kinds=NEEDED_KINDS, limit=_ENTRIES_MAX)
-        needed = explain_needed(entries, running=self.running(), ended=_ended_runs(self.ledger))
-        kept = explain_bundles(self.ledger.entries(kinds=["release.pinned"], limit=_ENTRIES_MAX), needed)
+        kept = explain_bundles(self.ledger.entries(kinds=["release.pinned"], limit=_ENTRIES_MAX), self._needed())
         return lambda key: kept.get(key, "")
+
+    def _needed_images(self) -> dict[str, str]:
+        return explain_images(self.ledger.entries(kinds=["release.pinned"], limit=_ENTRIES_MAX), self._needed())
+
+    def _known_images(self) -> dict[Image, datetime]:
+        return known_images(self.ledger.entries(kinds=["image.built", "release.pinned"], limit=_ENTRIES_MAX))
+
+    def _needed(self) -> dict[str, str]:
+        """Why each release is needed, by its digest."""
+        entries = self.ledger.entries(kinds=NEEDED_KINDS, limit=_ENTRIES_MAX)
+        return explain_needed(entries, running=self.running(), ended=_ended_runs(self.ledger))
 
     def _own_url(self) -> str:
         password = read_secret(LEDGER_SECRET, state=self.installation.state)

@@ -9,6 +9,8 @@ from blocks.drill_results import KEY_SECRET, SignedResults
 from blocks.embedded_backups import open_bucket, superuser_url
 from blocks.fingerprint_postgres import PostgresFingerprints
 from blocks.installation import Installation, process_role, read_secret
+from blocks.recovery_room import ProcessRoom
+from blocks.scratch_objects import ScratchObjects
 from blocks.scratch_postgres import PostgresScratch
 from domain.lock import parse_lock
 from domain.ports import Packages
@@ -33,6 +35,19 @@ def open_scratch(installation: Installation, packages: Callable[[], Packages]) -
         user=installation.users.database,
         data_python=cache(lambda: data_python(packages())),
     )
+
+
+def open_object_copies(installation: Installation) -> ScratchObjects:
+    """Open the copies of buckets, with the key that only reads."""
+    return ScratchObjects(partial(open_bucket, installation, "read"), installation.folder("work") / "drills")
+
+
+def open_recovery_room(installation: Installation) -> ProcessRoom:
+    """Open the place for drills of the whole: `work/recoveries` of the state."""
+    folder = installation.folder("work") / "recoveries"
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0o711)
+    return ProcessRoom(installation.state, folder)
 
 
 def data_python(packages: Packages) -> Path:

@@ -29,6 +29,7 @@ from blocks.load_history_postgres import PostgresLoadHistory
 from blocks.postgres_session import PostgresSession, ledger_session
 from blocks.seal import SEAL_SECRET, Seal, read_seal
 from blocks.settings_seal import open_settings_seal
+from domain.backup_retention import Retention, read_retention
 from domain.break_glass import FACT_KINDS
 from domain.catalogue import Language
 from domain.environment import Environment
@@ -67,8 +68,10 @@ from domain.ports import (
 from domain.ports_backup import BackupCopies, BackupEngine, Purpose
 from domain.ports_capacity import CapacitySettings, HeavyQueries, OutlookStore, Reports
 from domain.ports_cleanup import Cleaning
-from domain.ports_drill import DrillResults, Fingerprints, Scratch
+from domain.ports_drill import DrillResults, Fingerprints, ObjectCopies, Scratch
 from domain.ports_load import LoadHistory
+from domain.ports_recovery import RecoveryRoom
+from domain.ports_restore import Restorations
 from domain.revision import release_of
 
 _opened: "EmbeddedWorld | None" = None
@@ -243,6 +246,10 @@ class EmbeddedWorld:
         return open_copies(self.installation)
 
     @cached_property
+    def retention(self) -> Retention:
+        return read_retention(self.installation.backup_keep)
+
+    @cached_property
     def fingerprints(self) -> Fingerprints:
         from blocks.embedded_drills import open_fingerprints
 
@@ -253,6 +260,24 @@ class EmbeddedWorld:
         from blocks.embedded_drills import open_scratch
 
         return open_scratch(self.installation, lambda: self.packages)
+
+    @cached_property
+    def object_copies(self) -> ObjectCopies:
+        from blocks.embedded_drills import open_object_copies
+
+        return open_object_copies(self.installation)
+
+    @cached_property
+    def restorations(self) -> Restorations:
+        from blocks.embedded_restores import open_restorations
+
+        return open_restorations(self.installation, lambda: self.databases)
+
+    @cached_property
+    def recovery_room(self) -> RecoveryRoom:
+        from blocks.embedded_drills import open_recovery_room
+
+        return open_recovery_room(self.installation)
 
     @cached_property
     def drill_results(self) -> DrillResults:
@@ -269,7 +294,9 @@ class EmbeddedWorld:
     def cleaning(self) -> Cleaning:
         from blocks.embedded_cleaning import EmbeddedCleaning
 
-        made = EmbeddedCleaning(self.installation, self.databases, self.packages, self.ledger, self._running)
+        made = EmbeddedCleaning(
+            self.installation, self.databases, self.packages, self.ledger, self._running, lambda: self.images
+        )
         return cast(Cleaning, made)
 
     def _running(self) -> dict[str, str]:
@@ -305,13 +332,18 @@ class EmbeddedWorld:
 
         return open_sources(self.capacity.read(), self.installation, self.environments)
 
-    @cached_property
+    @property
     def heavy_queries(self) -> HeavyQueries:
         from blocks.heavy_queries_postgres import PostgresHeavyQueries
         from blocks.usage_sources import postgres_url
         from domain.capacity import PostgresSource
 
-        return PostgresHeavyQueries(postgres_url(PostgresSource(kind="postgres"), self.installation))
+        servers = {
+            source.owner: postgres_url(source, self.installation)
+            for source in self.capacity.read().sources
+            if isinstance(source, PostgresSource)
+        }
+        return PostgresHeavyQueries(servers)
 
     @cached_property
     def reports(self) -> Reports:

@@ -1,9 +1,9 @@
 """Lets Great Expectations judge databases, in a child process with an environment of its own.
 
-Called by scratch servers. The library takes five seconds and a quarter of a gigabyte to import, so that no process of
-ours ever does, and so that the child can be started while a backup is still being restored. It gets a question a line
-on its standard input, and answers each with a line of JSON. It has no password: it reaches the server through a socket
-that only its user may open.
+Called by scratch servers and by clean-up. The library takes five seconds and a quarter of a gigabyte to import, so that
+no process of ours ever does, and so that the child can be started while a backup is still being restored. It gets a
+question a line on its standard input, and answers each with a line of JSON. To a scratch server it has no password: a
+socket that only its user may open leads there. To a live one it gets the application's.
 """
 
 import json

@@ -31,7 +31,13 @@ def judge_all(gx: Any, question: dict[str, Any]) -> dict[str, Any]:
         name="restored",
         # a host has to stand here; where the socket is, the driver is told below
         connection_string=f"postgresql+psycopg://{place['user']}@localhost:{place['port']}/{place['database']}",
-        kwargs={"connect_args": {"host": place["socket"], "options": "-c default_transaction_read_only=on"}},
+        kwargs={
+            "connect_args": {
+                "host": place["socket"],
+                "options": "-c default_transaction_read_only=on",
+                **({"password": place["password"]} if place.get("password") else {}),
+            }
+        },
         create_temp_table=False,
     )
     return {name: judge(gx, source, name, suite) for name, suite in question["suites"].items()}

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any, LiteralString, cast
 
 import psycopg
@@ -106,6 +107,14 @@ FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace WHERE t.typtype IN 
 SELECT concat_ws('|', schemaname, tablename, policyname, cmd, roles, qual, with_check) FROM pg_policies""",
 }
 
+# What a dump does not keep, and does not have to: gaps in columns' numbers, and indexes that are not valid.
+_LOGICAL = {
+    "tables": _SCHEMA["tables"].replace(
+        "a.attnum, a.attname", "row_number() OVER (PARTITION BY c.oid ORDER BY a.attnum), a.attname"
+    ),
+    "indexes": f"{_SCHEMA['indexes']} AND i.indisvalid",
+}
+
 
 class PostgresFingerprints:
     """Fulfils `domain.ports_drill.Fingerprints` on the server that is backed up."""
@@ -157,8 +166,23 @@ def read_restored(conninfo: str) -> Fingerprint:
     Raises: psycopg.Error where something is unreadable.
     """
     with ExitStack() as stack:
-        snapshots = {name: stack.enter_context(_snapshot(conninfo, name, _RESTORED)) for name in databases(conninfo)}
+        snapshots = {name: stack.enter_context(snapshot(conninfo, name, _RESTORED)) for name in databases(conninfo)}
         return _read_all(snapshots, point="", lsn="")
+
+
+def read_database(conninfo: str, database: str, *, label: str) -> Fingerprint:
+    """Read the fingerprint of one database as it is apart from its files: what a dump keeps of it, and no more.
+
+    Columns count from one without gaps, indexes that are not valid are left out; the cluster and its roles are, too.
+
+    Args:
+        label: the name under which its tables stand, whatever the database is called.
+
+    Raises: psycopg.Error where something is unreadable.
+    """
+    with snapshot(conninfo, database) as connection:
+        found = _read_all({label: connection}, point="", lsn="", queries=_SCHEMA | _LOGICAL)
+    return replace(found, system_id="", roles={})
 
 
 def _freeze(conninfo: str, point: str, stack: ExitStack) -> tuple[dict[str, psycopg.Connection], str]:
@@ -166,7 +190,7 @@ def _freeze(conninfo: str, point: str, stack: ExitStack) -> tuple[dict[str, psyc
     names = databases(conninfo)
     with ExitStack() as locks:
         keepers = [locks.enter_context(_locked(conninfo, name)) for name in names]
-        snapshots = {name: stack.enter_context(_snapshot(conninfo, name)) for name in names}
+        snapshots = {name: stack.enter_context(snapshot(conninfo, name)) for name in names}
         # everybody who had written before us has ended, everybody after us waits: this names what the snapshots see
         row = keepers[0].execute("SELECT pg_create_restore_point(%s)::text", (point,)).fetchone()
     return snapshots, str(row[0]) if row else ""
@@ -187,7 +211,8 @@ def _locked(conninfo: str, database: str) -> Generator[psycopg.Connection]:
 
 
 @contextmanager
-def _snapshot(conninfo: str, database: str, settings: Mapping[str, str] = {}) -> Generator[psycopg.Connection]:
+def snapshot(conninfo: str, database: str, settings: Mapping[str, str] = {}) -> Generator[psycopg.Connection]:
+    """Lend a session that sees one moment of a database, and writes values always in the same way."""
     with _connect(conninfo, database) as connection:
         for name, value in {**_FIXED, **settings}.items():
             connection.execute(sql.SQL("SELECT set_config({}, {}, false)").format(name, value))
@@ -196,7 +221,9 @@ def _snapshot(conninfo: str, database: str, settings: Mapping[str, str] = {}) ->
         yield connection
 
 
-def _read_all(snapshots: Mapping[str, psycopg.Connection], *, point: str, lsn: str) -> Fingerprint:
+def _read_all(
+    snapshots: Mapping[str, psycopg.Connection], *, point: str, lsn: str, queries: Mapping[str, str] = _SCHEMA
+) -> Fingerprint:
     schema: dict[str, str] = {}
     tables: dict[str, tuple[int, str]] = {}
     sequences: dict[str, tuple[int, int]] = {}
@@ -206,17 +233,22 @@ def _read_all(snapshots: Mapping[str, psycopg.Connection], *, point: str, lsn: s
         for namespace, name, step in connection.execute(_SEQUENCES).fetchall():
             sequences[f"{database}.{namespace}.{name}"] = (_last_value(connection, namespace, name), int(step))
     for database, connection in snapshots.items():
-        schema |= {f"{database}/{kind}": _hash_lines(connection, query) for kind, query in _SCHEMA.items()}
-        installed = connection.execute(_EXTENSIONS).fetchall()
-        extensions |= {f"{database}.{name}": version for name, version in installed}
-        for namespace, name in connection.execute(_TABLES).fetchall():
-            tables[f"{database}.{namespace}.{name}"] = _hash_table(connection, namespace, name)
+        schema |= {f"{database}/{kind}": _hash_lines(connection, query) for kind, query in queries.items()}
+        extensions |= {f"{database}.{name}": version for name, version in connection.execute(_EXTENSIONS).fetchall()}
+        for namespace, name in list_tables(connection):
+            tables[f"{database}.{namespace}.{name}"] = hash_table(connection, namespace, name)
     any_one = next(iter(snapshots.values()))
     roles = {str(name): str(attributes) for name, attributes in any_one.execute(_ROLES)}
     return Fingerprint(_system_id(any_one), point, lsn, schema, tables, sequences, extensions, roles)
 
 
-def _hash_table(connection: psycopg.Connection, namespace: str, name: str) -> tuple[int, str]:
+def list_tables(connection: psycopg.Connection) -> list[tuple[str, str]]:
+    """Name the logged tables of a database: schema and table."""
+    return [(str(namespace), str(name)) for namespace, name in connection.execute(_TABLES).fetchall()]
+
+
+def hash_table(connection: psycopg.Connection, namespace: str, name: str) -> tuple[int, str]:
+    """How many rows a table has, and the sum of their hashes."""
     # the alias is one that no column has: a column of that name would be hashed instead of the row
     query = sql.SQL(
         "SELECT count(*), coalesce(sum(hashtextextended(slipway_row_::text, 0)::numeric), 0)::text "

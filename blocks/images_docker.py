@@ -9,7 +9,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,8 +18,9 @@ from prefect.blocks.core import Block
 from pydantic import Field
 
 from blocks.image_layers import normalise
+from blocks.images_kept import BUILD_TAG, KeptImages
 from domain.errors import ConfigError, TransientError
-from domain.release import Image
+from domain.release import Image, StoredImage
 
 AVAILABLE_LIMIT_S = 3
 PULL_LIMIT_S = 300
@@ -74,7 +75,7 @@ class DockerImages(Block):
         """
         if not (directory / dockerfile).is_file():
             raise ConfigError(f"There is no '{dockerfile}' in the commit. Correct [image] dockerfile in slipway.toml.")
-        name, tag = f"{self.registry}/{repository}", "slipway-build"
+        name, tag = f"{self.registry}/{repository}", BUILD_TAG
         with self._engine(limit_s + ANSWER_LIMIT_S) as client:
             attempt = _Attempt(client.api, dockerfile=dockerfile, limit_s=limit_s)
             try:
@@ -98,6 +99,30 @@ class DockerImages(Block):
                 client.images.pull(f"{image.repository}@{image.digest}")
             except NotFound as exc:
                 raise ConfigError(f"No image {image.repository}@{image.digest}. Build it first.") from exc
+
+    def stored(self, images: Sequence[Image]) -> Sequence[StoredImage]:
+        """Of these, those that registry or engine have, with their bytes and what uses them there.
+
+        Raises: TransientError where the registry does not answer.
+        """
+        with self._kept() as kept:
+            return kept.stored(images)
+
+    def remove(self, image: Image) -> None:
+        """Remove an image by its digest from registry and engine.
+
+        Effect: may be repeated. Raises: ConfigError where a container uses it, or the registry lets none be removed.
+        """
+        with self._kept() as kept:
+            kept.remove(image)
+
+    @contextmanager
+    def _kept(self) -> Generator[KeptImages]:
+        if not _listens(self.engine_url):
+            yield KeptImages(self.registry, None)
+            return
+        with self._engine(PULL_LIMIT_S) as client:
+            yield KeptImages(self.registry, client)
 
     @contextmanager
     def _engine(self, limit_s: float) -> Generator[Any]:

@@ -6,7 +6,7 @@ Written by `slipway up` (`deployments/stack/`), read by every adapter and proces
 
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -52,7 +52,10 @@ class Installation:
         postgres_bin: the folder with `postgres`, `psql`, `initdb`; those users can run it.
         language: of everything that people read.
         disk_free_bytes_min: how much of the state's disk has to stay free.
-        backup_copy: a folder on another disk or machine for second copies of backups; empty: none.
+        backup_copy: where second copies of backups go: a folder on another disk or machine, or `s3://bucket/prefix`
+            of another S3 server at `backup_copy_endpoint`, in `backup_copy_region`; empty: nowhere.
+        backup_keep: the rules of retention, as `domain.backup_retention.read_retention` reads them.
+        backup_engine: `barman-cloud` or `pgbackrest`.
         build_variables: names (a trailing `*` matches the rest) of environment variables that builds and checks keep.
     """
 
@@ -66,6 +69,10 @@ class Installation:
     build_variables: tuple[str, ...] = field(default=())
     disk_free_bytes_min: int = 2_000_000_000
     backup_copy: str = ""
+    backup_copy_endpoint: str = ""
+    backup_copy_region: str = "us-east-1"
+    backup_keep: str = ""
+    backup_engine: str = "barman-cloud"
 
     @property
     def prefect_api_url(self) -> str:
@@ -119,7 +126,9 @@ def read_installation(state: Path | None = None) -> Installation:
         value[key] = Path(value[key])
     value["users"] = Users(**value["users"])
     value["build_variables"] = tuple(value["build_variables"])
-    return Installation(**value)
+    # runs that wait since an earlier version read what a later one wrote
+    known = {one.name for one in fields(Installation)}
+    return Installation(**{key: one for key, one in value.items() if key in known})
 
 
 def process_role() -> str:

@@ -1,10 +1,13 @@
 """Copies in memory: the twin of `blocks/backup_copies.py`."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
 
-from domain.backup import CopyPlace, KeptCopy
+from domain.backup import Backup, CopyPlace, KeptCopy
+from domain.backup_retention import Retention
 from domain.canonical import digest_of, sha256_hex
 from domain.errors import TransientError
+from domain.second_place import choose_gone
 
 
 class MemoryBackupCopies:
@@ -15,10 +18,17 @@ class MemoryBackupCopies:
 
     def __init__(self) -> None:
         self.contents: dict[str, bytes] = {"prefect": b"runs", "slipway_ledger": b"entries"}
-        self.buckets: dict[str, dict[str, bytes]] = {"releases": {"bundles/a": b"a"}}
+        self.buckets: dict[str, dict[str, bytes]] = {
+            "releases": {"bundles/a": b"a"},
+            "archives": {},
+            "anchors": {},
+            "state-files": {},
+        }
         self.dumps: dict[tuple[str, str], bytes] = {}
         self.kept: dict[str, dict[str, bytes]] = {}
         self.copies: dict[str, bytes] = {}
+        self.catalogue: dict[str, Backup] = {}
+        self.copied_at: dict[str, datetime] = {}
         self.where, self.is_apart, self.is_away = "", False, False
 
     def databases(self) -> Sequence[str]:
@@ -38,12 +48,14 @@ class MemoryBackupCopies:
         size, added = (sum(len(body) for body in found.values()) for found in (present, new))
         return KeptCopy(f"bucket {source}", len(present), size, len(new), added, sha256, 0.0, "bucket")
 
-    def elsewhere(self) -> KeptCopy | None:
+    def elsewhere(self, backups: Sequence[Backup] = ()) -> KeptCopy | None:
         if not self.where:
             return None
-        wanted = {f"{name}/{label}": body for (name, label), body in self.dumps.items()}
+        self.catalogue |= {one.id: one for one in backups if one.is_done}
+        wanted = {f"dumps/{name}/{label}": body for (name, label), body in self.dumps.items()}
         new = {key: body for key, body in wanted.items() if key not in self.copies}
         self.copies |= new
+        self.copied_at |= dict.fromkeys(new, datetime.now(UTC))
         size, added = (sum(len(body) for body in found.values()) for found in (self.copies, new))
         sha256 = digest_of(sorted(self.copies))
         return KeptCopy("second place", len(self.copies), size, len(new), added, sha256, 0.0, "client")
@@ -58,6 +70,20 @@ class MemoryBackupCopies:
         for found in [] if dry_run else gone:
             del self.dumps[found]
         return [f"{database}/{label}" for database, label in gone]
+
+    def kept_elsewhere(self) -> Sequence[Backup]:
+        return list(self.catalogue.values())
+
+    def expire_elsewhere(
+        self, rules: Retention, *, now: datetime, proven: Collection[str] = (), dry_run: bool
+    ) -> Sequence[str]:
+        present = {f"dumps/{name}/{label}" for name, label in self.dumps}
+        found = choose_gone(self.copied_at, self.kept_elsewhere(), present=present, rules=rules, now=now, proven=proven)
+        for key in [] if dry_run else found.keys:
+            del self.copies[key], self.copied_at[key]
+        for id in [] if dry_run else found.backups:
+            del self.catalogue[id]
+        return found.keys
 
     def _look(self) -> None:
         if self.is_away:

@@ -24,12 +24,13 @@ from domain.backup import (
     StoredObject,
     Target,
     WalState,
+    read_log,
 )
-from domain.backup_retention import choose_log
+from domain.backup_retention import choose_log, left_after
 from domain.canonical import sha256_hex
-from domain.errors import ConfigError, InvariantError, RefusedError, TransientError
+from domain.errors import ConfigError, InvariantError, TransientError
 from domain.ports_backup import Recovery
-from domain.wal import SEGMENT_BYTES, find_gaps, is_segment, missing_histories, read_lsn, segment_at, write_lsn
+from domain.wal import SEGMENT_BYTES, find_gaps, read_lsn, segment_at, write_lsn
 
 TIMELINE = 1
 
@@ -65,7 +66,7 @@ class MemoryBackupEngine:
     """
 
     name = "memory"
-    kinds: Sequence[BackupKind] = (BackupKind.FULL, BackupKind.INCREMENTAL)
+    kinds: Sequence[BackupKind] = (BackupKind.FULL, BackupKind.DIFFERENTIAL, BackupKind.INCREMENTAL)
 
     def __init__(self, server: MemoryBackupServer | None = None) -> None:
         self.server = server or MemoryBackupServer()
@@ -94,7 +95,8 @@ class MemoryBackupEngine:
         if label in self.labels and self.kept[self.labels[label]].is_done:
             return self.kept[self.labels[label]]
         server, done = self.server, [one for one in self.backups() if one.is_done]
-        parent = done[-1].id if kind is BackupKind.INCREMENTAL and done else ""
+        parents = [one for one in done if kind is BackupKind.INCREMENTAL or one.kind is BackupKind.FULL]
+        parent = parents[-1].id if kind is not BackupKind.FULL and parents else ""
         begun = Backup(
             id=f"{server.now():%Y%m%dT%H%M%S}-{len(self.kept):03}",
             kind=kind if parent else BackupKind.FULL,
@@ -166,25 +168,11 @@ class MemoryBackupEngine:
         yield Recovery(directory, settings, evidence=replace(evidence, manifest_sha256=found.manifest_sha256))
 
     def wal_state(self, *, since: str = "", until: str = "") -> WalState:
-        names = sorted(name for name in self.server.segments if is_segment(name))
-        return WalState(
-            segments=len(names),
-            oldest=names[0] if names else "",
-            newest=names[-1] if names else "",
-            archived_at=self.server.now() if names else None,
-            gaps=tuple(find_gaps(names, since=since, until=until)),
-            missing_histories=tuple(missing_histories(names)),
-        )
+        return read_log(dict.fromkeys(self.server.segments, self.server.now()), since=since, until=until)
 
     def expire(self, backups: Sequence[str], *, dry_run: bool, window_begin: datetime | None = None) -> Expiry:
         gone = {name: self._get(name) for name in backups}
-        if held := [one for one in gone.values() if one.hold]:
-            raise RefusedError(f"{held[0].id} is held: {held[0].hold}. Let it go first.")
-        left = [one for one in self.backups() if one.is_done and one.id not in gone]
-        if backups and not left:
-            raise RefusedError("Nothing whole would be left. Take a backup first.")
-        if orphans := [one.id for one in left if one.parent in gone]:
-            raise RefusedError(f"{orphans[0]} needs one of these. Expire it as well, or keep its parent.")
+        left = left_after(self.backups(), gone)
         log = choose_log(left, window_begin=window_begin)
         if not dry_run:
             for name in gone:

@@ -70,12 +70,12 @@ class MemoryCapacityFile:
 
 @dataclass(slots=True)
 class MemoryHeavyQueries:
-    """Fulfils `domain.ports_capacity.HeavyQueries`."""
+    """Fulfils `domain.ports_capacity.HeavyQueries`: what it is given of each server."""
 
-    queries: list[HeavyQuery] = field(default_factory=list[HeavyQuery])
+    queries: dict[str, list[HeavyQuery]] = field(default_factory=dict[str, list[HeavyQuery]])
 
-    def heaviest(self, *, limit: int) -> list[HeavyQuery]:
-        return self.queries[:limit]
+    def heaviest(self, server: str, *, limit: int) -> list[HeavyQuery]:
+        return self.queries.get(server, [])[:limit]
 
 
 @dataclass(slots=True)

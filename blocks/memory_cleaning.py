@@ -2,29 +2,34 @@
 
 import json
 import tempfile
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from domain.archive import NONE
 from domain.canonical import sha256_hex
 from domain.cleanup import Load, Preview
 from domain.cleanup_policy import ConditionPart, full_name
+from domain.drill import Check, failed, passed
 from domain.errors import ConfigError, InvariantError, RefusedError
 from domain.ports_cleanup import (
     Batch,
     Copied,
+    CopiedPartition,
     CopiedTable,
     Deleted,
     Expirable,
     Expirables,
     Expired,
     Key,
+    Locked,
     Proof,
     Removed,
 )
+from domain.ports_drill import Findings
 
 Row = dict[str, Any]
 
@@ -74,7 +79,12 @@ class MemoryRows:
         self._table(expired)
         return []
 
-    def drop_partition(self, expired: Expired, partition: str) -> int:
+    def copy_partition(
+        self, expired: Expired, partition: str, *, folder: Path, keep: Callable[[CopiedTable], None]
+    ) -> CopiedPartition:
+        raise RefusedError(f"There is no partition {partition} in memory.")
+
+    def drop_partition(self, expired: Expired, partition: str, *, state: str = "") -> int:
         raise RefusedError(f"There is no partition {partition} in memory.")
 
     def delete_batch(self, expired: Expired, *, after: Key | None, rows: int) -> Batch:
@@ -122,7 +132,7 @@ class MemoryRows:
         keys = {row["id"] for row in _read(tables[-1])}
         return Deleted(gone, along, sum(1 for row in self.tables[table] if row["id"] in keys))
 
-    def restore(self, tables: Sequence[CopiedTable]) -> dict[str, int]:
+    def restore(self, tables: Sequence[CopiedTable], *, partition: CopiedPartition | None = None) -> dict[str, int]:
         found: dict[str, int] = {}
         for one in reversed(tables):
             there = {row["id"] for row in self.tables[one.table]}
@@ -137,10 +147,28 @@ class MemoryRows:
             raise ConfigError(
                 f"No table '{expired.policy.table}' in this database. There are: {', '.join(self.tables)}."
             )
+        self._refuse_misfits(expired, name)
         return name
 
     def _children(self, expired: Expired) -> list[str]:
-        return [".".join(full_name(name)) for name in expired.policy.children]
+        found = [".".join(full_name(name)) for name in expired.policy.children]
+        for given, name in zip(expired.policy.children, found, strict=True):
+            if name not in self.tables:
+                raise ConfigError(f"No table '{given}' in this database. There are: {', '.join(self.tables)}.")
+        return found
+
+    def _refuse_misfits(self, expired: Expired, table: str) -> None:
+        """Refuse what the catalogue of a database would: columns and references as the rows there are have them."""
+        policy, children = expired.policy, self._children(expired)
+        columns = {column for row in self.tables[table] for column in row}
+        if columns and policy.age_column not in columns:
+            raise ConfigError(f"Policy '{policy.name}': column '{policy.age_column}' of {table} does not exist.")
+        for one in (*policy.only, *expired.all_holds):
+            if columns and one.column not in columns:
+                raise ConfigError(f"{table} has no column '{one.column}'. It has: {', '.join(sorted(columns))}.")
+        for child, (_, parent) in self.references.items():
+            if parent in (table, *children) and child not in children:
+                raise ConfigError(f"Rows of {child} refer to {parent}. Add it to 'children'.")
 
     def _past(self, expired: Expired) -> list[Row]:
         age = expired.policy.age_column
@@ -196,6 +224,10 @@ def _read(table: CopiedTable) -> list[Row]:
     return [json.loads(line, object_hook=back) for line in table.file.read_text().splitlines()]
 
 
+def _never(file: Path, to: Path) -> None:
+    raise InvariantError(f"{file} is not encrypted, so nothing opens it.")
+
+
 class MemoryArchives:
     """Fulfils `domain.ports_cleanup.Archives` for tests; `blobs` shows what is kept. Files stay what they are."""
 
@@ -209,6 +241,18 @@ class MemoryArchives:
     def unpack(self, file: Path, to: Path) -> int:
         to.write_bytes(file.read_bytes())
         return len(file.read_text().splitlines())
+
+    def lock(self, file: Path, to: Path) -> Locked:
+        return Locked(file, NONE, _never)
+
+    def open(self, file: Path, to: Path) -> None:
+        raise ConfigError("Nothing in memory is encrypted.")
+
+    def seal(self, content: bytes) -> bytes:
+        return content
+
+    def unseal(self, content: bytes) -> bytes:
+        return content
 
     def put(self, key: str, path: Path, *, sha256: str) -> None:
         content = path.read_bytes()
@@ -257,6 +301,7 @@ class MemoryCleaning:
     archives: MemoryArchives = field(default_factory=MemoryArchives)
     own_policies: str = "cleanup: []"
     kinds: dict[str, Expirables] = field(default_factory=dict[str, Expirables])
+    unmet: set[str] = field(default_factory=set[str])
 
     @contextmanager
     def folder(self) -> Generator[Path]:
@@ -266,5 +311,17 @@ class MemoryCleaning:
     def rows(self, application: str, environment: str) -> MemoryRows:
         return self.databases.setdefault((application, environment), MemoryRows())
 
+    def expect(self, application: str, environment: str, suites: Mapping[str, Any], *, limit_s: float) -> Findings:
+        checks: list[Check] = []
+        for suite, expectations in suites.items():
+            bad = [one["type"] for one in expectations if one["type"] in self.unmet]
+            name, count = f"expectations.{suite}", len(expectations)
+            failing = failed(name, "expectations_failed", count=count, failed="; ".join(bad))
+            checks.append(failing if bad else passed(name, "expectations_met", count=count))
+        return Findings(tuple(checks))
+
     def expirables(self) -> dict[str, Expirables]:
         return self.kinds
+
+    def objects(self, bucket: str, prefix: str) -> Expirables:
+        return self.kinds[f"{bucket}/{prefix}"]

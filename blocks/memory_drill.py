@@ -6,15 +6,21 @@ A scratch server holds the rows that `MemoryBackupEngine` restored; what its fin
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from blocks.drill_results import SignedResults, make_key
 from blocks.memory_backup_engine import MemoryBackupServer
-from domain.canonical import digest_of
+from blocks.memory_ledger import MemoryLedger
+from blocks.scratch_objects import ScratchObjects
+from domain.canonical import canonical_json, digest_of, sha256_hex
 from domain.drill import Check, Damage, failed, passed, unavailable
-from domain.errors import InvariantError
+from domain.errors import ConfigError, InvariantError
 from domain.fingerprint import Fingerprint
+from domain.ports import Ledger
 from domain.ports_backup import Recovery
 from domain.ports_drill import Findings, Recovered
 from domain.wal import write_lsn
@@ -57,6 +63,8 @@ class MemoryScratch:
         self.is_blind = False
         self.reasons: dict[str, str] = {}
         self.unmet: tuple[str, ...] = ()
+        self.columns: dict[tuple[str, str, str], list[str]] = {}
+        self.restored_ledger = MemoryLedger()
         self.awaited: list[str] = []
 
     def free_bytes(self) -> int:
@@ -80,6 +88,9 @@ class MemoryScratch:
 
     def fingerprint(self, name: str) -> Fingerprint:
         return _print(self.servers[name])
+
+    def address(self, name: str) -> str:
+        return f"memory:{name}"
 
     def check_indexes(self, name: str) -> Check:
         return self._tool("pages.indexes", "indexes_good")
@@ -109,6 +120,14 @@ class MemoryScratch:
                 checks.append(passed(check, "expectations_met", count=count))
         lines = [f"{suite}: ✓ {one['type']}" for suite, expectations in suites.items() for one in expectations]
         return Findings(tuple(checks), tuple(lines))
+
+    def texts(self, name: str, database: str, table: str, column: str) -> Sequence[str]:
+        if (found := self.columns.get((database, table, column))) is None:
+            raise ConfigError(f"{database} has no column {table}.{column}.")
+        return found
+
+    def ledger(self, name: str) -> Ledger:
+        return self.restored_ledger
 
     def damage(self, name: str, kind: Damage) -> str:
         self.damaged[name] = kind
@@ -143,6 +162,44 @@ class MemoryBytes:
 
     def get(self, key: str) -> tuple[bytes, Any] | None:
         return (self.objects[key], {}) if key in self.objects else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    key: str
+
+
+class MemoryObjectCopies(ScratchObjects):
+    """Fulfils `domain.ports_drill.ObjectCopies` on a bucket in memory; `keep` copies objects as `backup` would."""
+
+    def __init__(self) -> None:
+        self.bytes: dict[str, bytes]
+        super().__init__(lambda: self, Path(tempfile.gettempdir()) / f"slipway-objects-{uuid4().hex}")
+        object.__setattr__(self, "bytes", {})
+
+    def keep(self, source: str, objects: Mapping[str, bytes], *, at: datetime) -> str:
+        """Copy a bucket's objects; returns the manifest's hash, which the ledger keeps."""
+        names = {
+            key: {"size_bytes": len(body), "at": at.isoformat(), "sha256": sha256_hex(body)}
+            for key, body in objects.items()
+        }
+        for body in objects.values():
+            self.bytes[f"objects/{source}/data/{sha256_hex(body)}"] = body
+        text = canonical_json({"format": 1, "source": source, "objects": names})
+        self.bytes[f"objects/{source}/manifests/{at:%Y%m%dT%H%M%S%f}.json"] = text.encode()
+        return sha256_hex(text)
+
+    def objects(self, prefix: str) -> Sequence[Any]:
+        return [_Listed(key) for key in sorted(self.bytes) if key.startswith(prefix)]
+
+    def get(self, key: str) -> tuple[bytes, Any] | None:
+        return (self.bytes[key], {}) if key in self.bytes else None
+
+    def fetch(self, key: str, path: Path) -> str:
+        if key not in self.bytes:
+            raise ConfigError(f"There is no {key}.")
+        path.write_bytes(self.bytes[key])
+        return sha256_hex(self.bytes[key])
 
 
 class MemoryDrillResults(SignedResults):

@@ -1,11 +1,11 @@
 """Container images in memory: the twin of `blocks/images_docker.py`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from domain.canonical import digest_of, sha256_hex
 from domain.errors import ConfigError
-from domain.release import Image
+from domain.release import Image, StoredImage
 
 
 class MemoryImages:
@@ -14,6 +14,7 @@ class MemoryImages:
     def __init__(self, *, available: bool = False) -> None:
         self.available = available
         self.built: list[Image] = []
+        self.used: dict[Image, str] = {}
 
     def is_available(self) -> bool:
         return self.available
@@ -32,6 +33,14 @@ class MemoryImages:
         image = Image(repository=repository, digest=digest)
         self.built.append(image)
         return image
+
+    def stored(self, images: Sequence[Image]) -> Sequence[StoredImage]:
+        return [StoredImage(one, 1, self.used.get(one, "")) for one in images if one in self.built]
+
+    def remove(self, image: Image) -> None:
+        if self.used.get(image):
+            raise ConfigError(f"The engine keeps {image.repository}@{image.digest}: {self.used[image]}.")
+        self.built = [one for one in self.built if one != image]
 
     def pull(self, image: Image) -> None:
         if image not in self.built:

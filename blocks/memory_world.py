@@ -29,7 +29,7 @@ from blocks.memory_capacity import (
 from blocks.memory_cleaning import MemoryCleaning
 from blocks.memory_commit_statuses import MemoryCommitStatuses
 from blocks.memory_databases import MemoryDatabases
-from blocks.memory_drill import MemoryDrillResults, MemoryFingerprints, MemoryScratch
+from blocks.memory_drill import MemoryDrillResults, MemoryFingerprints, MemoryObjectCopies, MemoryScratch
 from blocks.memory_flow_runs import MemoryFlowRuns
 from blocks.memory_images import MemoryImages
 from blocks.memory_inbox import MemoryInbox
@@ -38,6 +38,8 @@ from blocks.memory_ledger import MemoryLedger
 from blocks.memory_load_history import MemoryLoadHistory
 from blocks.memory_notifier import MemoryNotifier
 from blocks.memory_packages import MemoryPackages
+from blocks.memory_recovery_room import MemoryRecoveryRoom
+from blocks.memory_restorations import MemoryRestorations
 from blocks.memory_reviews import MemoryReviews
 from blocks.memory_run_records import MemoryRunRecords
 from blocks.memory_runner import MemoryRunner
@@ -46,6 +48,7 @@ from blocks.memory_sources import MemorySources
 from blocks.memory_store import MemoryObjectStore
 from blocks.memory_target import MemoryTarget
 from blocks.memory_usage_store import MemoryUsageStore
+from domain.backup_retention import Retention
 from domain.catalogue import Language
 from domain.environment import Environment, Site
 from domain.errors import ConfigError
@@ -159,8 +162,11 @@ class MemoryWorld:
     load_history: MemoryLoadHistory = field(default_factory=MemoryLoadHistory)
     backup_copies: MemoryBackupCopies = field(default_factory=MemoryBackupCopies)
     backups: MemoryBackupEngine = field(default_factory=MemoryBackupEngine)
+    retention: Retention = field(default_factory=Retention)
 
     scratch: MemoryScratch = field(default_factory=MemoryScratch)
+    object_copies: MemoryObjectCopies = field(default_factory=MemoryObjectCopies)
+    recovery_room: MemoryRecoveryRoom = field(default_factory=MemoryRecoveryRoom)
     drill_results: MemoryDrillResults = field(default_factory=MemoryDrillResults)
     cleaning: MemoryCleaning = field(default_factory=MemoryCleaning)
     usage_store: MemoryUsageStore = field(default_factory=MemoryUsageStore)
@@ -172,6 +178,7 @@ class MemoryWorld:
 
     def __post_init__(self) -> None:
         self.fingerprints = MemoryFingerprints(self.backups.server)
+        self.restorations = MemoryRestorations(self.backups.server, self.scratch)
         places = [(environment.name, site.name) for environment in ENVIRONMENTS for site in environment.sites]
         self.sites = {place: MemorySite(self.users_per_s, self.behaviour) for place in places}
         for number, site in enumerate(self.sites.values(), start=1):

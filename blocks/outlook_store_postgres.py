@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 from psycopg import Connection
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
 from psycopg.rows import DictRow
 
 from blocks.postgres_session import PostgresSession
@@ -25,6 +27,13 @@ _OUTLOOK = (
     " mean, lo80, hi80, lo95, hi95, back_test, probability, days, crosses_on, crosses_lo80, crosses_hi80,"
     " answer, remarks"
 )
+_OUTLOOK_TYPES = (
+    *("text", "int4", "timestamptz", "text", "float8", "float8", "text", "float8", "float8", "int4", "timestamptz"),
+    *["float4[]"] * len(_ROWS),
+    *("text", "float8", "int4", "date", "date", "date", "text", "text"),
+)
+"""Of the columns above; what is JSON travels as its text."""
+_REAL_OID, _REAL_MAX = 700, float(np.finfo(np.float32).max)
 _ADVICE = "run, resource, what, at, move, now, wanted, reason, cost_per_month, parameters, settled"
 
 
@@ -38,8 +47,10 @@ class PostgresOutlookStore:
         with self._session.transaction() as connection:
             connection.execute("DELETE FROM usage.outlook")
             connection.execute("DELETE FROM usage.advice WHERE run = %s", (run,))
-            _copy(connection, f"COPY usage.outlook ({_OUTLOOK}) FROM STDIN", _outlook_rows(run, outlooks))
-            _copy(connection, f"COPY usage.advice ({_ADVICE}) FROM STDIN", _advice_rows(run, outlooks))
+            _copy_outlooks(connection, _outlook_rows(run, outlooks))
+            with connection.cursor().copy(f"COPY usage.advice ({_ADVICE}) FROM STDIN".encode()) as copy:
+                for row in _advice_rows(run, outlooks):
+                    copy.write_row(row)
 
     def newest(self) -> list[Outlook]:
         rows = self._session.rows(
@@ -78,8 +89,24 @@ class PostgresOutlookStore:
             return connection.execute("DELETE FROM usage.advice WHERE at < %s", (before,)).rowcount
 
 
-def _copy(connection: Connection[DictRow], statement: str, rows: Iterator[tuple[Any, ...]]) -> None:
-    with connection.cursor().copy(statement.encode()) as copy:
+class _RealArrayDumper(Dumper):
+    """An array as PostgreSQL's binary `real[]`: a thousand forecasts are a million numbers, too many to print."""
+
+    format = Format.BINARY
+    oid = 1021
+
+    def dump(self, obj: Array) -> bytes:
+        items = np.empty(len(obj), dtype=[("size", ">i4"), ("value", ">f4")])
+        items["size"], items["value"] = 4, np.clip(obj, -_REAL_MAX, _REAL_MAX)
+        head = np.array([1, 0, _REAL_OID, len(obj), 1], dtype=">i4")  # dimensions, no nulls, type, length, first index
+        return head.tobytes() + items.tobytes()
+
+
+def _copy_outlooks(connection: Connection[DictRow], rows: Iterator[tuple[Any, ...]]) -> None:
+    cursor = connection.cursor()
+    cursor.adapters.register_dumper(np.ndarray, _RealArrayDumper)
+    with cursor.copy(f"COPY usage.outlook ({_OUTLOOK}) FROM STDIN (FORMAT BINARY)".encode()) as copy:
+        copy.set_types(_OUTLOOK_TYPES)
         for row in rows:
             copy.write_row(row)
 
@@ -99,7 +126,7 @@ def _outlook_rows(run: str, outlooks: Sequence[Outlook]) -> Iterator[tuple[Any, 
             *(limit or (None, "", None, None)),
             one.step_s,
             None if one.start is None else _moment(one.start),
-            *(_array(one.band[i]) if one.band is not None else None for i in range(len(_ROWS))),
+            *(None if one.band is None else one.band[i] for i in range(len(_ROWS))),
             None if test is None else json.dumps([_number(test.mae), _number(test.relative), test.origins]),
             one.probability,
             one.days,
@@ -115,11 +142,6 @@ def _advice_rows(run: str, outlooks: Sequence[Outlook]) -> Iterator[tuple[Any, .
             numbers = (advice.now, advice.wanted, _remark_text(advice.reason), advice.cost_per_month)
             parameters = json.dumps(advice.parameters)
             yield (run, one.resource.key, advice.what, one.at, str(advice.move), *numbers, parameters, one.is_settled)
-
-
-def _array(values: Array) -> str:
-    # one format for all of them: a thousand forecasts are a million numbers
-    return "{" + ",".join(["%.7g"] * len(values)) % tuple(values.tolist()) + "}"
 
 
 def _number(value: float) -> float | None:

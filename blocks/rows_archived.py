@@ -4,27 +4,29 @@ Called by `blocks/rows_postgres.py`. With every row goes its `xmin`, which chang
 since it was copied is not what the archive holds, and stays.
 """
 
+import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from psycopg import sql
+from psycopg import errors, sql
 
 from blocks.rows_catalogue import PolicyFacts, TableFacts
 from blocks.rows_session import Lines, bounded
-from blocks.rows_sql import Values, among_keys, columns, condition, join, kind, related, texts
+from blocks.rows_sql import Values, among_keys, columns, condition, doubled, join, kind, related, texts
+from domain.archive import VERSION
 from domain.cleanup_policy import full_name
 from domain.errors import ConfigError
-from domain.ports_cleanup import CopiedTable, Deleted, Expired, Key
+from domain.ports_cleanup import CopiedPartition, CopiedTable, Deleted, Expired, Key
 
 _PIECE_BYTES = 1 << 16
-VERSION = "slipway_xmin"
-"""The last column of every copy: which version of the row it is."""
+csv.field_size_limit(1 << 30)  # as large as PostgreSQL lets a value be; else 128 KiB
 
 
 def copy(connection: Lines, facts: PolicyFacts, picked: Sequence[Key], folder: Path) -> tuple[CopiedTable, ...]:
     """Write a CSV for each table, in one snapshot: the rows with these keys, and all that refers to them."""
     found: list[CopiedTable] = []
-    for table in (*facts.children, facts.table):
+    for number, table in enumerate((*facts.children, facts.table)):
         values = Values()
         root = among_keys(facts.table, picked, values)
         alias = "t" if table is facts.table else "c"
@@ -32,7 +34,7 @@ def copy(connection: Lines, facts: PolicyFacts, picked: Sequence[Key], folder: P
         statement = sql.SQL(
             "COPY (SELECT {}, {}::text AS {} FROM {} AS {} WHERE {} ORDER BY {}) TO STDOUT (FORMAT csv, HEADER)"
         ).format(
-            columns(table.kept, alias),
+            doubled(columns(table.kept, alias)),
             sql.Identifier(alias, "xmin"),
             sql.Identifier(VERSION),
             table.identifier,
@@ -40,7 +42,7 @@ def copy(connection: Lines, facts: PolicyFacts, picked: Sequence[Key], folder: P
             where,
             columns(table.keys, alias),
         )
-        path = folder / f"{table.full_name}.csv"
+        path = folder / f"{number:02}.csv"
         with path.open("wb") as file, connection.cursor() as cursor:
             with cursor.copy(statement, values.bound) as stream:
                 for piece in stream:
@@ -92,7 +94,8 @@ def _load(connection: Lines, table: TableFacts, copied: CopiedTable, place: int)
     connection.execute(
         sql.SQL("CREATE TEMP TABLE {} AS SELECT {}, f.{} FROM {} AS f").format(
             name, join(typed), sql.Identifier(VERSION), whole
-        )
+        ),
+        {},
     )
     connection.execute(sql.SQL("DROP TABLE {}").format(whole))
     keys = join([sql.Identifier(key) for key in table.keys])
@@ -190,16 +193,65 @@ def _left(connection: Lines, facts: PolicyFacts) -> int:
     return int(row[0]) if row else 0
 
 
-def restore(connection: Lines, tables: Sequence[CopiedTable]) -> dict[str, int]:
+def list_rows(file: Path, names: Sequence[str]) -> str:
+    """Of a CSV, these columns: which rows it holds, in which version."""
+    out = io.StringIO()
+    writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\n")
+    with file.open(newline="", encoding="utf-8") as lines:
+        rows = csv.reader(lines)
+        header = next(rows)
+        places = [header.index(name) for name in names]
+        writer.writerow(names)
+        writer.writerows([row[place] for place in places] for row in rows)
+    return out.getvalue()
+
+
+def count_rows(text: str) -> int:
+    """How many rows such a list has."""
+    return max(0, sum(1 for _ in csv.reader(io.StringIO(text, newline=""))) - 1)
+
+
+def restore(
+    connection: Lines, tables: Sequence[CopiedTable], *, partition: CopiedPartition | None = None
+) -> dict[str, int]:
     """Put rows back whose keys are not there, parents first, in one transaction.
 
-    Raises: ConfigError where a table or a column that the archive holds is not there any more.
+    Raises: ConfigError where a table or a column that the archive holds is not there any more, or no partition takes
+        its rows.
     """
-    found: dict[str, int] = {}
-    with connection.transaction():
-        for place, copied in enumerate(reversed(tables)):
-            found[copied.table] = _put_back(connection, copied, place)
+    found = {copied.table: 0 for copied in reversed(tables)}
+    try:
+        with connection.transaction():
+            is_there = partition is not None and tables and not _make_partition(connection, tables[0].table, partition)
+            if is_there and not tables[0].keys:
+                return found  # without keys nobody can say which rows are there
+            for place, copied in enumerate(reversed(tables)):
+                found[copied.table] += _put_back(connection, copied, place)
+    except errors.CheckViolation as exc:
+        first = str(exc).splitlines()[0][:256]
+        raise ConfigError(
+            f"The rows do not fit as things are now: {first}. Make what is missing, then restore."
+        ) from exc
     return found
+
+
+def _make_partition(connection: Lines, table: str, one: CopiedPartition) -> bool:
+    """Make a partition that was dropped anew; False where it is there, or others took its range."""
+    parent, name = sql.Identifier(*full_name(table)), sql.Identifier(*full_name(one.name))
+    lower = sql.SQL("MINVALUE") if one.lower is None else sql.Literal(one.lower)
+    known = connection.execute("SELECT to_regclass(%s)", (name.as_string(connection),)).fetchone()
+    if known is not None and known[0] is not None:
+        return False
+    try:
+        with connection.transaction():
+            connection.execute(
+                sql.SQL("CREATE TABLE {} PARTITION OF {} FOR VALUES FROM ({}) TO ({})").format(
+                    name, parent, lower, sql.Literal(one.upper)
+                )
+            )
+    except errors.InvalidObjectDefinition:
+        return False
+    return True
 
 
 def _put_back(connection: Lines, copied: CopiedTable, place: int) -> int:

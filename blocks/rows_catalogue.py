@@ -90,23 +90,25 @@ def read_facts(connection: Connection[Any], policy: CleanupPart) -> PolicyFacts:
     """
     table = _read_table(connection, policy.table)
     _check_columns(table, policy)
-    if not table.keys:
+    partitioning = connection.execute(_PARTITIONING, (table.oid,)).fetchone()
+    attributes = list(partitioning[1]) if partitioning else []
+    by_age = bool(partitioning) and partitioning[0] == "r" and attributes == [policy.age_column]
+    if not table.keys and not by_age:
         raise ConfigError(
             f"Table {table.full_name} has no primary key, so its rows can't be deleted in batches. Add one, or "
             f"partition the table by {policy.age_column}."
         )
     children = tuple(_read_table(connection, name) for name in policy.children)
     known = {one.oid: one for one in (*children, table)}
+    _refuse_circles(connection, known)
     linked = tuple(_link(connection, child, known, number, children) for number, child in enumerate(children))
     _refuse_strangers(connection, table, known)
-    partitioning = connection.execute(_PARTITIONING, (table.oid,)).fetchone()
-    attributes = list(partitioning[1]) if partitioning else []
     return PolicyFacts(
         table=table,
         children=linked,
         order=_order(connection, table, policy.age_column),
         is_partitioned=partitioning is not None,
-        by_age=bool(partitioning) and partitioning[0] == "r" and attributes == [policy.age_column],
+        by_age=by_age,
         has_default=bool(partitioning and partitioning[2]),
         is_referenced=bool(_referring(connection, table.oid)),
     )
@@ -134,6 +136,7 @@ def _read_table(connection: Connection[Any], written: str) -> TableFacts:
             "Correct the policy; names are case-sensitive."
         )
     oid = int(found[0])
+    _refuse_heirs(connection, oid, f"{schema}.{name}", kind=str(found[1]))
     rows = connection.execute(
         "SELECT attname, format_type(atttypid, atttypmod), attgenerated = '' FROM pg_attribute "
         "WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
@@ -142,6 +145,21 @@ def _read_table(connection: Connection[Any], written: str) -> TableFacts:
     columns = {str(column): str(kind) for column, kind, _ in rows}
     kept = tuple(str(column) for column, _, is_kept in rows if is_kept)
     return TableFacts(oid, schema, name, columns, kept, _key_columns(connection, oid))
+
+
+def _refuse_heirs(connection: Connection[Any], oid: int, name: str, *, kind: str) -> None:
+    """Refuse a plain table that others inherit from: its rows and theirs share keys and places."""
+    rows = connection.execute(
+        "SELECT nspname || '.' || relname FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid "
+        "JOIN pg_namespace n ON n.oid = relnamespace WHERE inhparent = %s ORDER BY 1",
+        (oid,),
+    ).fetchall()
+    if kind == "r" and rows:
+        raise ConfigError(
+            f"Tables inherit from {name} ({_some([str(row[0]) for row in rows])}), so that its keys don't tell its "
+            "rows apart. Make it a partitioned table, or give each of those a policy of its own and detach it with "
+            "ALTER TABLE ... NO INHERIT."
+        )
 
 
 def _tables(connection: Connection[Any], schema: str) -> list[str]:
@@ -229,6 +247,24 @@ def _link(
     if not child.keys:
         raise ConfigError(f"Table {child.full_name} has no primary key. Add one.")
     return replace(child, references=references)
+
+
+def _refuse_circles(connection: Connection[Any], known: dict[int, TableFacts]) -> None:
+    """Refuse tables that refer to each other, by however many steps: none of them can go first."""
+    parents = {one: {parent for parent in known if parent != one and _refers(connection, one, parent)} for one in known}
+    while free := [one for one, referred in parents.items() if not referred & parents.keys()]:
+        for one in free:
+            del parents[one]
+    if parents:
+        names = ", ".join(known[one].full_name for one in parents)
+        raise ConfigError(
+            f"{names} refer to each other in a circle, so that none of them can go first. Set one of these references "
+            "to NULL in the application before, drop its constraint, then name the tables again."
+        )
+
+
+def _refers(connection: Connection[Any], child: int, parent: int) -> bool:
+    return any(int(row[1]) == child for row in _referring(connection, parent))
 
 
 def _refuse_strangers(connection: Connection[Any], table: TableFacts, known: dict[int, TableFacts]) -> None:

@@ -7,10 +7,9 @@ that remembers the last key, skips what others hold, and deletes what refers to 
 import statistics
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from psycopg import sql
 
@@ -29,14 +28,17 @@ from blocks.rows_sql import (
     related,
     texts,
     unheld,
+    up_to_key,
 )
 from domain.cleanup import Load, Preview
 from domain.errors import SlipwayError
-from domain.ports_cleanup import Batch, Copied, CopiedTable, Deleted, Expired, Key, Proof
+from domain.ports_cleanup import Batch, Copied, CopiedPartition, CopiedTable, Deleted, Expired, Key, Proof
 
 SAMPLE = 5
 _PROBES = 3
 _ROWS_LEAST = 10
+_QUICK = "SET LOCAL lock_timeout = '50ms'"
+"""How long a batch waits for a row before it is taken row by row instead, passing over what others hold."""
 
 
 class PostgresRows:
@@ -97,23 +99,31 @@ class PostgresRows:
             facts, bound = _read(connection, expired)
             return partitions_postgres.pending(connection, facts, expired, bound)
 
-    def drop_partition(self, expired: Expired, partition: str) -> int:
+    def copy_partition(
+        self, expired: Expired, partition: str, *, folder: Path, keep: Callable[[CopiedTable], None]
+    ) -> CopiedPartition:
         with self._connected() as connection:
             facts, bound = _read(connection, expired)
-            return partitions_postgres.drop(connection, facts, expired, bound, partition)
+            return partitions_postgres.copy(connection, facts, expired, bound, partition, folder=folder, keep=keep)
+
+    def drop_partition(self, expired: Expired, partition: str, *, state: str = "") -> int:
+        with self._connected() as connection:
+            facts, bound = _read(connection, expired)
+            return partitions_postgres.drop(connection, facts, expired, bound, partition, state=state)
 
     def delete_batch(self, expired: Expired, *, after: Key | None, rows: int) -> Batch:
         """Delete a batch; one that meets a lock is tried again in halves, then later."""
         with self._connected(keep=True) as connection:
             facts, bound = self._walked(connection, expired)
-            if bound is None:
+            if bound is None or not facts.order:
                 return Batch(0, 0, None)
-            is_plain = not facts.is_referenced and not facts.is_partitioned
+            if not facts.is_referenced:
+                with suppress(LockedError):
+                    return _delete_range(connection, facts, expired, bound, after, rows)
             while True:
                 try:
-                    with bounded(connection, expired.policy):
-                        work = _delete_plain if is_plain else _delete_referenced
-                        return work(connection, facts, expired, bound, after, rows)
+                    with our_errors(), bounded(connection, expired.policy):
+                        return _delete_locked(connection, facts, expired, bound, after, rows)
                 except LockedError:
                     if rows <= _ROWS_LEAST:
                         raise
@@ -144,7 +154,7 @@ class PostgresRows:
     def copy_batch(self, expired: Expired, *, after: Key | None, rows: int, folder: Path) -> Copied:
         with self._connected() as connection:
             facts, bound = _read(connection, expired)
-            if bound is None:
+            if bound is None or not facts.order:
                 return Copied((), None)
             with bounded(connection, expired.policy, isolation="repeatable read"):
                 limit(connection, expired.policy, local=True, statement=False)
@@ -159,9 +169,9 @@ class PostgresRows:
                 return Deleted(0, 0, tables[-1].rows)
             return rows_archived.delete(connection, facts, expired, bound, tables, rows)
 
-    def restore(self, tables: Sequence[CopiedTable]) -> dict[str, int]:
+    def restore(self, tables: Sequence[CopiedTable], *, partition: CopiedPartition | None = None) -> dict[str, int]:
         with self._connected() as connection:
-            return rows_archived.restore(connection, tables)
+            return rows_archived.restore(connection, tables, partition=partition)
 
 
 def _read(connection: Lines, expired: Expired) -> tuple[PolicyFacts, str | None]:
@@ -182,24 +192,20 @@ def _preview(connection: Lines, facts: PolicyFacts, expired: Expired, bound: str
     where = condition(facts, expired, bound, values)
     age = sql.Identifier("t", expired.policy.age_column)
     statement = sql.SQL(
-        "SELECT count(*), count(*) FILTER (WHERE {where}), min({age}) FILTER (WHERE {where}), "
-        "max({age}) FILTER (WHERE {where}) FROM {table} AS t"
+        "SELECT count(*), count(*) FILTER (WHERE {where}), to_json(min({age}) FILTER (WHERE {where})) #>> '{{}}', "
+        "to_json(max({age}) FILTER (WHERE {where})) #>> '{{}}' FROM {table} AS t"
     ).format(where=where, age=age, table=facts.table.identifier)
     total, rows, oldest, newest = connection.execute(statement, values.bound).fetchone() or (0, 0, None, None)
     along = tuple(
         (child.full_name, _count_related(connection, facts, child, expired, bound)) for child in facts.children
     )
-    preview = Preview(method, int(rows), 0, int(total), _iso(oldest), _iso(newest), (), along)
+    preview = Preview(method, int(rows), 0, int(total), oldest or "", newest or "", (), along)
     return replace(
         preview,
         size_bytes=_bytes(connection, facts, preview),
         sample=_sample(connection, facts, expired, bound) if rows else (),
         held_rows=_held(connection, facts, expired, bound),
     )
-
-
-def _iso(moment: Any) -> str:
-    return moment.isoformat() if moment is not None else ""
 
 
 def _count_related(connection: Lines, facts: PolicyFacts, child: TableFacts, expired: Expired, bound: str) -> int:
@@ -234,12 +240,12 @@ def _bytes(connection: Lines, facts: PolicyFacts, preview: Preview) -> int:
 def _sample(connection: Lines, facts: PolicyFacts, expired: Expired, bound: str) -> tuple[str, ...]:
     """Keys and ages of the first that would go: no column that may hold something of a person."""
     values = Values()
-    shown = [*facts.table.keys, expired.policy.age_column]
+    shown = list(dict.fromkeys([*facts.table.keys, expired.policy.age_column]))
     statement = sql.SQL("SELECT {} FROM {} AS t WHERE {} ORDER BY {} LIMIT {}").format(
         texts(shown, "t"),
         facts.table.identifier,
         condition(facts, expired, bound, values),
-        columns(facts.order, "t"),
+        columns(facts.order or shown, "t"),
         sql.Literal(SAMPLE),
     )
     rows = connection.execute(statement, values.bound).fetchall()
@@ -293,42 +299,49 @@ def _pick(
     return [tuple(row[width:]) for row in found], last
 
 
-def _delete_plain(
+def _delete_range(
     connection: Lines, facts: PolicyFacts, expired: Expired, bound: str, after: Key | None, rows: int
 ) -> Batch:
-    """Delete rows that nothing refers to, by their place: one statement."""
+    """Delete the next rows up to a key that is looked up first: both walk the same piece of one index.
+
+    No row is locked before it is deleted, which would write as much again into the log. One that somebody else works
+    on ends the batch soon (`LockedError`); one that changed meanwhile is judged anew by the server, as it is then.
+    """
+    with our_errors(), bounded(connection, expired.policy):
+        connection.execute(_QUICK)
+        last = _find_last(connection, facts, expired, bound, after, rows)
+        values = Values()
+        where = join([condition(facts, expired, bound, values), after_key(facts, after, values)], " AND ")
+        if last is not None:
+            where = sql.SQL("{} AND {}").format(where, up_to_key(facts, last, values))
+        statement = sql.SQL("DELETE FROM {} AS t WHERE {}").format(facts.table.identifier, where)
+        gone = connection.execute(statement, values.bound).rowcount
+        if gone > rows:  # somebody put old rows into that range meanwhile: row by row, no more go than were asked for
+            raise LockedError(f"{gone - rows} rows came into a batch of {facts.table.full_name}. It is taken back.")
+        return Batch(gone, 0, last)
+
+
+def _find_last(
+    connection: Lines, facts: PolicyFacts, expired: Expired, bound: str, after: Key | None, rows: int
+) -> Key | None:
+    """Where a batch ends; None where fewer rows than that are left."""
     values = Values()
-    order = [sql.Identifier(f"o{number}") for number in range(len(facts.order))]
-    named = [
-        sql.SQL("{} AS {}").format(sql.Identifier("t", column), name)
-        for column, name in zip(facts.order, order, strict=True)
-    ]
-    statement = sql.SQL(
-        "WITH picked AS MATERIALIZED (SELECT t.ctid AS place, {named} FROM {table} AS t WHERE {where} AND {after} "
-        "ORDER BY {order} LIMIT {rows} FOR UPDATE OF t SKIP LOCKED), "
-        "gone AS (DELETE FROM {table} AS d WHERE d.ctid = ANY (ARRAY(SELECT place FROM picked))) "
-        "SELECT count(*) OVER (), {told} FROM picked ORDER BY {last} LIMIT 1"
-    ).format(
-        named=join(named),
-        table=facts.table.identifier,
-        where=condition(facts, expired, bound, values),
-        after=after_key(facts, after, values),
-        order=columns(facts.order, "t"),
-        rows=sql.Literal(rows),
-        told=join([sql.SQL("{}::text").format(name) for name in order]),
-        last=join([sql.SQL("{} DESC").format(name) for name in order]),
+    statement = sql.SQL("SELECT {} FROM {} AS t WHERE {} AND {} ORDER BY {} OFFSET {} LIMIT 1").format(
+        texts(facts.order, "t"),
+        facts.table.identifier,
+        condition(facts, expired, bound, values),
+        after_key(facts, after, values),
+        columns(facts.order, "t"),
+        sql.Literal(rows - 1),
     )
     row = connection.execute(statement, values.bound).fetchone()
-    if row is None:
-        return Batch(0, 0, None)
-    count = int(row[0])
-    return Batch(count, 0, tuple(row[1:]) if count == rows else None)
+    return tuple(row) if row is not None else None
 
 
-def _delete_referenced(
+def _delete_locked(
     connection: Lines, facts: PolicyFacts, expired: Expired, bound: str, after: Key | None, rows: int
 ) -> Batch:
-    """Lock rows, so that nothing new can refer to them; delete what refers to them; delete them."""
+    """Lock rows that nobody else has, so that nothing new can refer to them; delete what does; delete them."""
     picked, last = _pick(connection, facts, expired, bound, after, rows, lock=True)
     if not picked:
         return Batch(0, 0, None)

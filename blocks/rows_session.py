@@ -11,7 +11,16 @@ from domain.cleanup_policy import CleanupPart
 from domain.errors import ConfigError, InvariantError, TransientError
 
 Lines = Connection[tuple[Any, ...]]
-_SETTINGS = ("SET timezone = 'UTC'", "SET datestyle = 'ISO, YMD'", "SET bytea_output = 'hex'")
+_SETTINGS = """
+SET timezone = 'UTC';
+SET datestyle = 'ISO, YMD';
+SET intervalstyle = 'postgres';
+SET bytea_output = 'hex';
+SET extra_float_digits = 1;
+SET row_security = off;
+"""
+"""How values are written, whatever a role or database says; and rows that a policy hides are an error, never passed
+over: a partition is dropped with all that is in it."""
 _WAITED = (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled, psycopg.errors.DeadlockDetected)
 
 
@@ -27,8 +36,7 @@ def connected(url: Callable[[], str]) -> Generator[Lines]:
             url(), autocommit=True, connect_timeout=5, keepalives_idle=10, application_name="slipway-cleanup"
         )
         try:
-            for setting in _SETTINGS:
-                connection.execute(setting)
+            connection.execute(_SETTINGS)
             yield connection
         finally:
             connection.close()
@@ -42,6 +50,11 @@ def our_errors() -> Generator[None]:
     except _WAITED as exc:
         raise LockedError(f"The database did not get to it in time: {_first_line(exc)}. It is tried again.") from exc
     except psycopg.errors.InsufficientPrivilege as exc:
+        if "row-level security" in str(exc):
+            raise ConfigError(
+                f"Row-level security hides rows from clean-up ({_first_line(exc)}); what is hidden can't be counted or "
+                "held. Let the table's owner see them all (ALTER TABLE ... NO FORCE ROW LEVEL SECURITY)."
+            ) from exc
         raise ConfigError(
             f"The database refuses: {_first_line(exc)}. Grant it to the role of the application."
         ) from exc
@@ -69,5 +82,8 @@ def limit(connection: Lines, policy: CleanupPart, *, local: bool = False, statem
     """Set the policy's time-outs, for the session unless `local`."""
     word = sql.SQL("SET LOCAL" if local else "SET")
     statement_ms = policy.statement_timeout_s * 1000 if statement else 0
-    for name, value in (("lock_timeout", policy.lock_timeout_s * 1000), ("statement_timeout", statement_ms)):
-        connection.execute(sql.SQL("{} {} = {}").format(word, sql.Identifier(name), sql.Literal(f"{value}ms")))
+    both = (("lock_timeout", policy.lock_timeout_s * 1000), ("statement_timeout", statement_ms))
+    parts = [
+        sql.SQL("{} {} = {}").format(word, sql.Identifier(name), sql.Literal(f"{value}ms")) for name, value in both
+    ]
+    connection.execute(sql.SQL("; ").join(parts))

@@ -28,8 +28,13 @@ class Values:
 
 
 def kind(table: TableFacts, column: str) -> sql.SQL:
-    """A column's type, as the server's own catalogue writes it."""
-    return sql.SQL(cast(LiteralString, table.columns[column]))
+    """A column's type, as the server's own catalogue writes it, for statements with values."""
+    return sql.SQL(cast(LiteralString, table.columns[column].replace("%", "%%")))
+
+
+def doubled(piece: sql.Composed) -> sql.SQL:
+    """A piece whose names may hold a `%`, for statements with values."""
+    return sql.SQL(cast(LiteralString, piece.as_string(None).replace("%", "%%")))
 
 
 def join(parts: Sequence[sql.Composable], by: LiteralString = ", ") -> sql.Composed:
@@ -99,20 +104,33 @@ def after_key(facts: PolicyFacts, after: Key | None, values: Values) -> sql.Comp
     """Rows behind the last one of the batch before."""
     if after is None:
         return sql.SQL("{}").format(sql.SQL("true"))
-    bound = [
-        sql.SQL("{}::{}").format(values.bind(one), kind(facts.table, name))
-        for name, one in zip(facts.order, after, strict=True)
-    ]
-    return sql.SQL("({}) > ({})").format(columns(facts.order, "t"), join(bound))
+    return sql.SQL("({}) > ({})").format(columns(facts.order, "t"), _place(facts, after, values))
+
+
+def up_to_key(facts: PolicyFacts, last: Key, values: Values) -> sql.Composed:
+    """Rows up to the last one of a batch, it included."""
+    return sql.SQL("({}) <= ({})").format(columns(facts.order, "t"), _place(facts, last, values))
+
+
+def _place(facts: PolicyFacts, key: Key, values: Values) -> sql.Composed:
+    return join(
+        [
+            sql.SQL("{}::{}").format(values.bind(one), kind(facts.table, name))
+            for name, one in zip(facts.order, key, strict=True)
+        ]
+    )
 
 
 def among_keys(table: TableFacts, keys: Sequence[Key], values: Values, alias: str = "t") -> sql.Composed:
     """Rows of a table with these primary keys."""
-    arrays = [
-        sql.SQL("{}::text[]::{}[]").format(values.bind([key[place] for key in keys]), kind(table, name))
-        for place, name in enumerate(table.keys)
-    ]
-    return sql.SQL("({}) IN (SELECT * FROM unnest({}))").format(columns(table.keys, alias), join(arrays))
+    names = [sql.Identifier("k", f"k{place}") for place in range(len(table.keys))]
+    arrays = [sql.SQL("{}::text[]").format(values.bind([key[place] for key in keys])) for place in range(len(names))]
+    # value by value, not array by array: a key may be an array itself
+    typed = [sql.SQL("{}::{}").format(one, kind(table, name)) for one, name in zip(names, table.keys, strict=True)]
+    bare = [sql.Identifier(f"k{place}") for place in range(len(names))]
+    return sql.SQL("({}) IN (SELECT {} FROM unnest({}) AS k ({}))").format(
+        columns(table.keys, alias), join(typed), join(arrays), join(bare)
+    )
 
 
 def related(facts: PolicyFacts, child: TableFacts, root: sql.Composed, alias: str) -> sql.Composed:

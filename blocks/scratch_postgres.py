@@ -1,6 +1,6 @@
 """Scratch servers: a restored data folder, started where nobody else reaches it, looked into, and destroyed.
 
-Called by `restore_drill`. Such a server listens on a socket in a folder of its own and on no port, lets
+Called by `restore_drill` and `restore`. Such a server listens on a socket in a folder of its own and on no port, lets
 in only us, archives nothing, and has none of the restored settings: no cron, no subscription, no library, no hook of
 the source runs again. It is a daemon with a name, so that each step of a drill finds it, and so that the next drill
 finds what a killed one left.
@@ -23,17 +23,21 @@ import psutil
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
+from psycopg.sql import SQL, Identifier
 
 from blocks.expectations import ExpectationsChild, run_expectations
 from blocks.fingerprint_postgres import TOOL_SCHEMA, databases, read_restored
 from blocks.identity import as_user, clean_environment, give, give_all
+from blocks.ledger_postgres import PostgresLedger
 from blocks.postgres_server import SUPERUSER
+from blocks.postgres_session import LEDGER_DATABASE, PostgresSession
 from blocks.postgres_tools import Answer, probe_tool, run_tool
 from blocks.rules_postgres import judge_rules
 from domain.canonical import sha256_hex
 from domain.drill import Check, Damage, failed, passed, unavailable
 from domain.errors import ConfigError, InvariantError, TransientError
 from domain.fingerprint import Fingerprint
+from domain.ports import Ledger
 from domain.ports_backup import Recovery
 from domain.ports_drill import Findings, Recovered
 
@@ -144,6 +148,9 @@ class PostgresScratch:
         except (psycopg.Error, UnicodeError) as exc:
             raise InvariantError(f"Something restored can't be read: {_first_line(exc)}") from exc
 
+    def address(self, name: str) -> str:
+        return self._conninfo(name)
+
     def check_indexes(self, name: str) -> Check:
         data, check = self._root(name) / "data", "pages.indexes"
         try:
@@ -204,6 +211,25 @@ class PostgresScratch:
         root = str(self._root(name))
         if root not in _waiting:
             _waiting[root] = ExpectationsChild(self.data_python(), user=self.user)
+
+    def texts(self, name: str, database: str, table: str, column: str) -> Sequence[str]:
+        query = SQL("SELECT DISTINCT {column}::text FROM {table} WHERE {column} IS NOT NULL").format(
+            column=Identifier(column), table=Identifier(*table.split("."))
+        )
+        try:
+            with psycopg.connect(self._conninfo(name), dbname=database, autocommit=True) as connection:
+                return [str(row[0]) for row in connection.execute(query)]
+        except psycopg.OperationalError as exc:
+            raise ConfigError(f"'{database}' of the restored server can't be asked: {_first_line(exc)}") from exc
+        except psycopg.Error as exc:
+            raise ConfigError(f"'{database}' of the restored server: {_first_line(exc)}") from exc
+
+    def url(self, name: str) -> str:
+        """How its superuser gets in, without a password: through the socket in a private folder."""
+        return self._conninfo(name)
+
+    def ledger(self, name: str) -> Ledger:
+        return PostgresLedger(PostgresSession(make_conninfo(self._conninfo(name), dbname=LEDGER_DATABASE)))
 
     def damage(self, name: str, kind: Damage) -> str:
         """Damage the largest file of an application's table, as a bad disk would; a manifest is damaged elsewhere."""

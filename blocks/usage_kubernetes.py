@@ -190,13 +190,13 @@ class KubernetesUsage:
         parameters = {"limit": "500", **({"continue": following} if following else {})}
         try:
             answer = client.get(path, params=parameters)
+            if answer.status_code in (401, 403):
+                raise ConfigError(
+                    f"{self._access.url}{path} refuses our token ({answer.status_code}). It has to list nodes and pods."
+                )
             body = answer.json()
-        except (httpx.HTTPError, ValueError) as exc:
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as exc:
             raise TransientError(f"{self._access.url}{path} does not answer: {type(exc).__name__}.") from exc
-        if answer.status_code in (401, 403):
-            raise ConfigError(
-                f"{self._access.url}{path} refuses our token ({answer.status_code}). It has to list nodes and pods."
-            )
         if answer.status_code != 200 or not isinstance(body, dict):
             told = cast(dict[str, Any], body).get("message", body) if isinstance(body, dict) else body
             raise TransientError(f"{self._access.url}{path} answered {answer.status_code}: {str(told)[:200]}")

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import psutil
@@ -15,7 +16,7 @@ import psutil
 from domain.errors import TransientError
 from domain.limits import Limit
 from domain.series import Remark
-from domain.usage import Interval, Measured, Metric, Reading, Resource, as_time
+from domain.usage import Interval, Measured, Metric, Reading, Resource, as_name, as_time
 
 PRESENT_S = 150
 PROCESSOR_S = 1.0
@@ -57,10 +58,10 @@ class MachineUsage:
             Limit(Resource(Metric.CPU, self._owner), float(cores), "cores of the machine"),
             Limit(Resource(Metric.MEMORY, self._owner), float(memory), "MemTotal of the machine"),
         ]
-        for disk, mountpoint in self._disks():
-            usage = psutil.disk_usage(mountpoint)
+        for disk, mountpoint, usage in self._disks():
             # what root alone may fill is no room
-            limits.append(Limit(disk, float(usage.used + usage.free), f"size of {mountpoint} for ordinary users"))
+            if size := float(usage.used + usage.free):
+                limits.append(Limit(disk, size, f"size of {mountpoint} for ordinary users"))
         try:
             gpus = list(self._gpus())
         except TransientError:
@@ -74,18 +75,24 @@ class MachineUsage:
         yield Resource(Metric.CPU, self._owner), psutil.cpu_percent(interval=PROCESSOR_S) / 100 * cores
         memory = psutil.virtual_memory()
         yield Resource(Metric.MEMORY, self._owner), float(memory.total - memory.available)
-        for disk, mountpoint in self._disks():
-            yield disk, float(psutil.disk_usage(mountpoint).used)
+        for disk, _, usage in self._disks():
+            yield disk, float(usage.used)
 
-    def _disks(self) -> list[tuple[Resource, str]]:
+    def _disks(self) -> list[tuple[Resource, str, Any]]:
         """File systems on devices, each device once: a bind mount is the same room."""
-        found: dict[str, str] = {}
+        found: dict[str, tuple[str, Any]] = {}
         for part in psutil.disk_partitions(all=False):
-            if part.fstype not in _NO_DISK and psutil.disk_usage(part.mountpoint).total:
-                found.setdefault(part.device, part.mountpoint)
+            if part.fstype in _NO_DISK:
+                continue
+            try:
+                usage = psutil.disk_usage(part.mountpoint)
+            except OSError:
+                continue  # hidden from us, or its server is away
+            if usage.total:
+                found.setdefault(part.device, (part.mountpoint, usage))
         if not found:
-            found["root"] = "/"  # in a container no device may be named
-        return [(Resource(Metric.DISK, self._owner, mountpoint), mountpoint) for mountpoint in found.values()]
+            found["root"] = ("/", psutil.disk_usage("/"))  # in a container no device may be named
+        return [(Resource(Metric.DISK, self._owner, as_name(place)), place, usage) for place, usage in found.values()]
 
     def _gpus(self) -> Iterator[tuple[Resource, float, float]]:
         """Yield resource, used and most of each GPU's utilisation and memory.
@@ -99,8 +106,17 @@ class MachineUsage:
             done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
         except (subprocess.SubprocessError, OSError) as exc:
             raise TransientError(f"nvidia-smi failed: {type(exc).__name__}. Run it by hand.") from exc
-        for index, model, percent, used_mib, total_mib in csv.reader(done.stdout.splitlines(), skipinitialspace=True):
-            name = f"{index}/{model}"
-            if percent.replace(".", "").isdigit():
+        for row in csv.reader(done.stdout.splitlines(), skipinitialspace=True):
+            if len(row) != len(_GPU_FIELDS.split(",")):
+                raise TransientError(f"nvidia-smi said '{','.join(row)[:120]}'. Run it by hand.")
+            index, model, percent, used_mib, total_mib = row
+            name = as_name(f"{index}/{model}")
+            if _is_number(percent):
                 yield Resource(Metric.GPU, self._owner, name), float(percent) / 100, 1.0
-            yield Resource(Metric.GPU_MEMORY, self._owner, name), float(used_mib) * MIB, float(total_mib) * MIB
+            if _is_number(used_mib) and _is_number(total_mib):
+                yield Resource(Metric.GPU_MEMORY, self._owner, name), float(used_mib) * MIB, float(total_mib) * MIB
+
+
+def _is_number(text: str) -> bool:
+    """Whether a GPU knows it: it writes [N/A] otherwise."""
+    return text.replace(".", "", 1).isdigit()

@@ -13,7 +13,7 @@ from psycopg.rows import TupleRow
 from domain.errors import TransientError
 from domain.limits import Limit
 from domain.series import Remark
-from domain.usage import Interval, Measured, Metric, Reading, Resource, as_time
+from domain.usage import Interval, Measured, Metric, Reading, Resource, as_name, as_time
 
 PRESENT_S = 150
 TABLES_MAX = 100
@@ -65,7 +65,7 @@ class PostgresUsage:
         """
         if datetime.now(UTC) - interval.end > timedelta(seconds=PRESENT_S):
             return Reading()
-        databases = dict(self._ask(self._first, _DATABASES))
+        databases = {name: size for name, size in self._ask(self._first, _DATABASES) if size is not None}
         values = {Resource(Metric.DATABASE, self._owner, name): float(size) for name, size in databases.items()}
         ((connections,),) = self._ask(self._first, "SELECT count(*) FROM pg_stat_activity WHERE datname IS NOT NULL")
         values[Resource(Metric.CONNECTIONS, self._owner)] = float(connections)
@@ -91,9 +91,10 @@ class PostgresUsage:
 
     def _inside(self, database: str) -> Iterator[tuple[Resource, float]]:
         for name, size in self._ask(database, _TABLES, (TABLE_BYTES_MIN, TABLES_MAX)):
-            yield Resource(Metric.TABLE, self._owner, f"{database}/{name}"), float(size)
+            yield Resource(Metric.TABLE, self._owner, as_name(f"{database}/{name}")), float(size)
         for name, size in self._ask(database, _VECTORS):
-            yield Resource(Metric.VECTORS, self._owner, f"{database}/{name}"), float(size)
+            if size is not None:  # it was dropped while it was measured
+                yield Resource(Metric.VECTORS, self._owner, as_name(f"{database}/{name}")), float(size)
 
     def _ask(self, database: str, query: str, parameters: tuple[object, ...] = ()) -> list[TupleRow]:
         try:

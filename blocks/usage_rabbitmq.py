@@ -9,7 +9,8 @@ import numpy as np
 
 from domain.errors import ConfigError, TransientError
 from domain.limits import Limit
-from domain.usage import Interval, Measured, Metric, Reading, Resource, as_time
+from domain.series import Remark
+from domain.usage import Interval, Measured, Metric, Reading, Resource, as_name, as_time
 
 PRESENT_S = 150
 QUEUES_MAX = 500
@@ -40,14 +41,16 @@ class RabbitUsage:
         if datetime.now(UTC) - interval.end > timedelta(seconds=PRESENT_S):
             return Reading()
         at = np.array([as_time(interval.end - timedelta(seconds=1))], dtype="datetime64[s]")
+        queues = self._queues()
+        told = {"source": self.name, "answered": QUEUES_MAX, "asked": len(queues), "reason": "it has more queues."}
         return Reading(
             tuple(
-                Measured(
-                    Resource(Metric.QUEUE, self._owner, str(queue["name"])), at, np.array([float(queue["messages"])])
-                )
-                for queue in self._queues()[:QUEUES_MAX]
-                if "messages" in queue  # a queue that was just declared has no count yet
-            )
+                Measured(Resource(Metric.QUEUE, self._owner, _name_of(queue)), at, np.array([float(queue["messages"])]))
+                for queue in queues[:QUEUES_MAX]
+                # one that was just declared has no count yet
+                if "name" in queue and isinstance(queue.get("messages"), int | float)
+            ),
+            (Remark("usage.half", told),) if len(queues) > QUEUES_MAX else (),
         )
 
     def limits(self) -> list[Limit]:
@@ -58,11 +61,17 @@ class RabbitUsage:
         try:
             with httpx.Client(auth=self._auth, timeout=self._limit_s, trust_env=False) as client:
                 answer = client.get(f"{self._url}/api/queues", params={"disable_stats": "false"})
+            if answer.status_code in (401, 403):
+                raise ConfigError(f"{self._url} refuses our user ({answer.status_code}). Set user and password_secret.")
             body = answer.json()
-        except (httpx.HTTPError, ValueError) as exc:
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as exc:
             raise TransientError(f"{self._url} does not answer as RabbitMQ: {type(exc).__name__}.") from exc
-        if answer.status_code in (401, 403):
-            raise ConfigError(f"{self._url} refuses our user ({answer.status_code}). Set user and password_secret.")
         if answer.status_code != 200 or not isinstance(body, list):
             raise TransientError(f"{self._url} answered {answer.status_code}: {str(body)[:200]}.")
-        return cast(list[dict[str, Any]], body)
+        return [cast(dict[str, Any], one) for one in cast(list[object], body) if isinstance(one, dict)]
+
+
+def _name_of(queue: dict[str, Any]) -> str:
+    """Its name, with its virtual host where that is not the usual one: two of them may have queues of one name."""
+    host = str(queue.get("vhost", "/"))
+    return as_name(str(queue["name"]) if host == "/" else f"{host}/{queue['name']}")

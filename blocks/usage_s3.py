@@ -14,7 +14,7 @@ from blocks.bucket import Account
 from domain.errors import ConfigError, TransientError
 from domain.limits import Limit
 from domain.series import Remark
-from domain.usage import Interval, Measured, Metric, Reading, Resource, as_time
+from domain.usage import Interval, Measured, Metric, Reading, Resource, as_name, as_time
 
 PRESENT_S = 150
 PREFIXES_MAX = 50
@@ -90,7 +90,7 @@ class S3Usage:
                         f"{bucket} has over {self._pages_max * 1000} objects. Raise pages_max, or watch it elsewhere."
                     )
                 for version in page.get("Versions", []):
-                    for name in _places(bucket, str(version["Key"])):
+                    for name in _places(bucket, as_name(str(version["Key"]))):
                         sizes[name] += int(version["Size"])
                         counts[name] += 1
         except (BotoCoreError, ClientError) as exc:

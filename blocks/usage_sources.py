@@ -20,6 +20,7 @@ from blocks.usage_machine import MachineUsage
 from blocks.usage_postgres import PostgresUsage
 from blocks.usage_prometheus import PrometheusUsage
 from blocks.usage_rabbitmq import RabbitUsage
+from blocks.usage_redis import RedisUsage
 from blocks.usage_s3 import S3Usage
 from blocks.usage_traefik import TraefikUsage
 from domain.capacity import (
@@ -29,13 +30,14 @@ from domain.capacity import (
     PostgresSource,
     PrometheusSource,
     RabbitSource,
+    RedisSource,
     S3Source,
     Source,
     TraefikSource,
     source_place,
 )
 from domain.environment import Environment
-from domain.errors import ConfigError
+from domain.errors import ConfigError, TransientError
 from domain.limits import Limit
 from domain.ports import UsageSource
 from domain.usage import Interval, Reading
@@ -56,7 +58,40 @@ def open_sources(
                 opened.append(_open(source, installation))
         except ConfigError as exc:
             opened.append(UnusableSource(source_place(source), str(exc)))
-    return opened
+    return [CarefulSource(one) for one in opened]
+
+
+_SHAPES = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError)
+"""What reading an answer that is quite other than promised ends in."""
+
+
+@dataclass(frozen=True, slots=True)
+class CarefulSource:
+    """Fulfils `domain.ports.UsageSource` by another: an answer that makes no sense costs its own series only."""
+
+    source: UsageSource
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+    def read(self, interval: Interval) -> Reading:
+        """As the source. Raises: TransientError also for an answer of an unknown shape."""
+        try:
+            return self.source.read(interval)
+        except _SHAPES as exc:
+            raise self._senseless(exc) from exc
+
+    def limits(self) -> list[Limit]:
+        """As the source. Raises: TransientError also for an answer of an unknown shape."""
+        try:
+            return self.source.limits()
+        except _SHAPES as exc:
+            raise self._senseless(exc) from exc
+
+    def _senseless(self, exc: Exception) -> TransientError:
+        told = f"{self.name} gave what makes no sense ({type(exc).__name__}: {str(exc)[:120]}). Look at it by hand."
+        return TransientError(told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +118,17 @@ def _open(source: Source, installation: Installation) -> UsageSource:
         case S3Source():
             return S3Usage(source.owner, _account(source, installation), pages_max=source.pages_max)
         case PrometheusSource():
-            return PrometheusUsage(source.url, place=source.place, token=secret(source.token_secret))
+            password = secret(source.password_secret)
+            token = secret(source.token_secret)
+            return PrometheusUsage(source.url, place=source.place, token=token, user=source.user, password=password)
         case RabbitSource():
             return RabbitUsage(source.owner, source.url, user=source.user, password=secret(source.password_secret))
+        case RedisSource():
+            memory = installation.state / LOOKS_FOLDER / f"redis-{source.owner}.json"
+            password = secret(source.password_secret)
+            return RedisUsage(
+                source.owner, source.url, memory, user=source.user, password=password, queues=source.queues
+            )
         case KubernetesSource():
             given = Access(source.url, secret(source.token_secret), source.ca_file)
             return KubernetesUsage(source.place, given if source.url else read_context(source.context))

@@ -22,11 +22,15 @@ def client_command(python: Path, client: Path, socket: Path, action: str) -> str
 
     Raises: ConfigError for a path that a shell or PostgreSQL would read as something else.
     """
-    for path in (python, client, socket):
-        if not _PLAIN.fullmatch(str(path)):
-            raise ConfigError(f"'{path}' cannot stand in archive_command. Use a path of letters, digits and ._/+@:=,-")
     names = "%f" if action == "put" else "%f %p"
-    return f"{python} -I -S {client} {socket} {action} {names}"
+    return f"{plain_path(python)} -I -S {plain_path(client)} {plain_path(socket)} {action} {names}"
+
+
+def plain_path(path: Path) -> Path:
+    """The path, which neither a shell nor PostgreSQL reads as something else. Raises: ConfigError for any other."""
+    if not _PLAIN.fullmatch(str(path)):
+        raise ConfigError(f"'{path}' cannot stand in archive_command. Use a path of letters, digits and ._/+@:=,-")
+    return path
 
 
 def recovery_settings(target: Target) -> dict[str, str]:

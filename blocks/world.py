@@ -7,6 +7,7 @@ results persist. Tests call `use_world` to put in-memory twins in its place.
 from collections.abc import Callable
 from typing import Protocol, cast
 
+from domain.backup_retention import Retention
 from domain.catalogue import Language
 from domain.environment import Environment
 from domain.ports import (
@@ -43,8 +44,10 @@ from domain.ports import (
 from domain.ports_backup import BackupCopies, BackupEngine, Purpose
 from domain.ports_capacity import CapacitySettings, HeavyQueries, OutlookStore, Reports
 from domain.ports_cleanup import Cleaning
-from domain.ports_drill import DrillResults, Fingerprints, Scratch
+from domain.ports_drill import DrillResults, Fingerprints, ObjectCopies, Scratch
 from domain.ports_load import LoadHistory
+from domain.ports_recovery import RecoveryRoom
+from domain.ports_restore import Restorations
 
 
 class World(Protocol):
@@ -103,9 +106,17 @@ class World(Protocol):
     @property
     def backup_copies(self) -> BackupCopies: ...
     @property
+    def retention(self) -> Retention: ...
+    @property
     def fingerprints(self) -> Fingerprints: ...
     @property
     def scratch(self) -> Scratch: ...
+    @property
+    def object_copies(self) -> ObjectCopies: ...
+    @property
+    def restorations(self) -> Restorations: ...
+    @property
+    def recovery_room(self) -> RecoveryRoom: ...
     @property
     def drill_results(self) -> DrillResults: ...
     @property

@@ -14,6 +14,7 @@ from blocks.backup_barman import PREFIX
 from blocks.backup_bucket import BUCKET
 from blocks.backup_copies import DUMPS, OBJECTS
 from blocks.installation import Installation
+from domain.canonical import digest_of
 from domain.errors import ConfigError
 
 FORMAT = 1
@@ -23,9 +24,12 @@ READ_ME = (
     "2. SeaweedFS reads what it encrypted with WEED_S3_SSE_KEK = secrets.s3_encryption_key, and nothing without it.",
     "3. Files of the second place end in .age: open them with the age identity secrets.backup_identity, for example",
     "   age --decrypt --identity identity.txt FILE.age, into a bucket under the same names without .age.",
-    "4. Restore PostgreSQL from store.bucket with the keys s3_backup_read_*: by hand:",
-    "   barman-cloud-restore --endpoint-url URL s3://BUCKET/postgres main BACKUP_ID DIRECTORY.",
-    "5. Put secrets into credentials.json (mode 0600) of the new state folder before the first `slipway up`.",
+    "4. Then: slipway recover THIS_FILE --state EMPTY_FOLDER --from STORE_URL (or --copy SECOND_PLACE).",
+    "5. By hand: restore PostgreSQL from store.bucket with the keys s3_backup_read_*:",
+    "   barman-cloud-restore --endpoint-url URL s3://BUCKET/postgres main BACKUP_ID DIRECTORY;",
+    "   Where store.engine is pgbackrest: pgbackrest restore with repo1-path=/pgbackrest, repo1-s3-bucket=BUCKET,",
+    "   repo1-cipher-type=aes-256-cbc and repo1-cipher-pass=secrets.backup_cipher;",
+    "   put secrets into credentials.json (mode 0600) of the new state folder before the first `slipway up`.",
 )
 
 
@@ -40,13 +44,21 @@ def make_kit(installation: Installation, *, system_id: str, now: datetime) -> di
         "store": {
             "endpoint_url": f"http://127.0.0.1:{installation.ports['s3']}",
             "bucket": BUCKET,
+            "engine": installation.backup_engine,
             "server": f"{PREFIX}/main/",
             "dumps": f"{DUMPS}/",
             "objects": f"{OBJECTS}/",
             "second_place": installation.backup_copy,
+            "second_place_endpoint": installation.backup_copy_endpoint,
+            "second_place_region": installation.backup_copy_region,
         },
         "secrets": secrets,
     }
+
+
+def digest_secrets(secrets: dict[str, str]) -> str:
+    """A hash by which a drill sees whether a kit holds today's secrets; they are random, so it gives none away."""
+    return digest_of(dict(secrets))
 
 
 def write_kit(path: Path, kit: dict[str, Any]) -> None:

@@ -130,9 +130,13 @@ def autoscaler_bounds(
     return least, max(least, most)
 
 
-def autoscaler_target(load: Array, *, step_s: float, startup_s: float) -> float:
-    """The share of capacity to work at, so that an instance has started before the steepest rise overruns the rest."""
-    rises = np.diff(load) / step_s
+def autoscaler_target(load: Array, *, step_s: float, startup_s: float, ahead: Array | None = None) -> float:
+    """The share of capacity to work at, so that an instance has started before the steepest rise overruns the rest.
+
+    Args:
+        load: what was, by steps; `ahead`: what is expected; the steeper rise of both counts.
+    """
+    rises = np.concatenate([np.diff(load), np.diff(load[:0] if ahead is None else ahead)]) / step_s
     steepest = float(rises.max(initial=0.0))
     level = float(np.percentile(load, LOAD_PERCENTILE))
     if level <= 0:

@@ -57,7 +57,14 @@ def write_value(value: float, unit: str) -> str:
     """Write a value with its unit, as people read it: `1.5 GiB`, `84 %`, `0.4 cores`."""
     if unit == "bytes":
         place = binary_place(abs(value))
-        return f"{value / 1024.0**place:.3g} {_BINARY[place]}" if value else "0 B"
+        return f"{_digits(value / 1024.0**place)} {_BINARY[place]}" if value else "0 B"
     if unit == "ratio":
-        return f"{100 * value:.3g} %"
-    return f"{value:,.0f} {unit}".rstrip() if abs(value) >= 1000 else f"{value:.3g} {unit}".rstrip()
+        return f"{_digits(100 * value)} %"
+    return f"{_digits(value)} {unit}".rstrip()
+
+
+def _digits(value: float) -> str:
+    """Three digits, and never a power of ten: 1,010 and not 1.01e+03."""
+    if abs(value) >= 999.5:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if abs(value) >= 0.001 or not value else f"{value:.5f}".rstrip("0").rstrip(".")

@@ -30,6 +30,7 @@ def _stays_inside(path: str) -> str:
 RelativePath = Annotated[str, Field(pattern=r"^\w[\w./-]*$"), AfterValidator(_stays_inside)]
 HttpPath = Annotated[str, Field(pattern=r"^/[\w./?=&%-]*$")]
 Command = Annotated[tuple[str, ...], Field(min_length=1)]
+BucketName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$")]
 EnvironmentKey = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
 
 
@@ -190,13 +191,32 @@ class RolloutPart(_Part):
         return self
 
 
-class DataPart(_Part):
-    """What the data must always be like: suites of expectations, JSON files in the repository.
+class ReferencePart(_Part):
+    """A column of the database that holds keys of objects: every restore drill looks whether these are there."""
 
-    Every restore drill judges the restored database by those of the release that is live in production.
+    bucket: BucketName
+    table: Annotated[str, Field(pattern=r"^[A-Za-z_]\w{0,62}(\.[A-Za-z_]\w{0,62})?$")]
+    column: Annotated[str, Field(pattern=r"^[A-Za-z_]\w{0,62}$")]
+
+
+class DataPart(_Part):
+    """What the data must always be like: suites of expectations, JSON files in the repository; and where else it lies.
+
+    Every restore drill judges the restored database by those of the release that is live in production. Its `buckets`
+    are copied every night, drilled, and come back with a recovery.
     """
 
-    expectations: Annotated[tuple[RelativePath, ...], Field(min_length=1, max_length=20)]
+    expectations: Annotated[tuple[RelativePath, ...], Field(max_length=20)] = ()
+    buckets: Annotated[tuple[BucketName, ...], Field(max_length=20)] = ()
+    references: Annotated[tuple[ReferencePart, ...], Field(max_length=20)] = ()
+
+    @model_validator(mode="after")
+    def _references_lead_somewhere(self) -> "DataPart":
+        if not (self.expectations or self.buckets):
+            raise ValueError("[data] names nothing: give it expectations or buckets")
+        if strange := [one.bucket for one in self.references if one.bucket not in self.buckets]:
+            raise ValueError(f"references name bucket '{strange[0]}', which is not among buckets")
+        return self
 
 
 class ObjectivesPart(_Part):
@@ -251,6 +271,15 @@ class ApplicationFile(_Part):
         names = [check.name for check in self.check]
         if len(names) != len(set(names)):
             raise ValueError("two [[check]] tables have the same name")
+        return self
+
+    @model_validator(mode="after")
+    def _buckets_are_its_own(self) -> "ApplicationFile":
+        prefix = f"{self.application.name}-"
+        if strange := [name for name in (self.data.buckets if self.data else ()) if not name.startswith(prefix)]:
+            raise ValueError(f"data.buckets: '{strange[0]}' must begin with '{prefix}'")
+        if self.data and self.data.references and self.database is None:
+            raise ValueError("[[data.references]] needs a [database]")
         return self
 
     @model_validator(mode="after")

@@ -1,14 +1,48 @@
 """Archives of rows: where they lie, and which of them a run that died has left midway."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from domain.canonical import sha256_hex
 from domain.errors import ConfigError
 from domain.ledger import Entry
+
+AGE, NONE = "age", "none"
+VERSION = "slipway_xmin"
+"""The last column of every copy: which version of the row it is."""
 
 
 def prefix_of(application: str, environment: str, policy: str, run: str, number: int) -> str:
     """Where one batch of one run of a policy lies; the same batch lies there again. Ends in a slash."""
     return f"{application}/{environment or '-'}/{policy}/{run}/{number:05}/"
+
+
+def partition_prefix(application: str, environment: str, policy: str, run: str, partition: str) -> str:
+    """Where a whole partition lies; of a run it is there once. Ends in a slash."""
+    name = f"{plain_name(partition)}-{sha256_hex(partition.encode())[:8]}"
+    return f"{application}/{environment or '-'}/{policy}/{run}/{name}/"
+
+
+def file_key(prefix: str, table: str, digest: str, *, encryption: str) -> str:
+    """The key of one file of an archive: told apart by its bytes, whatever its table is called."""
+    return f"{prefix}{plain_name(table)}-{digest[:16]}.parquet{'.age' if encryption == AGE else ''}"
+
+
+def list_key(key: str) -> str:
+    """The key of the list of a file's rows: which ones they are, in which version."""
+    return f"{key}.rows"
+
+
+def plain_name(name: str) -> str:
+    """A name for keys and files, without what these do not bear."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", name)[:80]
+
+
+def encryption_of(manifest: Mapping[str, Any]) -> str:
+    """How an archive is encrypted: `age`, or `none` where one of its files is not."""
+    found = {str(one.get("encryption", NONE)) for one in manifest["tables"]}
+    return found.pop() if len(found) == 1 else NONE
 
 
 def manifest_key(prefix: str) -> str:

@@ -12,16 +12,18 @@ from enum import StrEnum
 from typing import Any, Literal, cast
 
 from domain.canonical import digest_of
-from domain.wal import WalGap, read_lsn
+from domain.wal import WalGap, find_gaps, is_segment, missing_histories, read_lsn
 
 Encryption = Literal["client", "engine", "bucket", "none"]
 """Where bytes are encrypted: before upload by us, by the engine, by the store with a key kept outside it, nowhere."""
 
 
 class BackupKind(StrEnum):
-    """What a backup is. `FULL` and `INCREMENTAL` are an engine's; the others are copies that `backup` makes itself."""
+    """What a backup is. The first three are an engine's: a full one, what changed since the last full one, what changed
+    since the last of any kind. The others are copies that `backup` makes itself."""
 
     FULL = "full"
+    DIFFERENTIAL = "differential"
     INCREMENTAL = "incremental"
     DUMP = "dump"
     OBJECTS = "objects"
@@ -229,6 +231,21 @@ class WalState:
     def is_whole(self) -> bool:
         """Whether nothing is missing in between; lag is another matter."""
         return not self.gaps and not self.missing_histories
+
+
+def read_log(names: Mapping[str, datetime], *, since: str = "", until: str = "") -> WalState:
+    """How an archive stands by the names of its files, and since when each is there; what only its server knows is
+    left out."""
+    segments = sorted((name for name in names if is_segment(name)), key=lambda name: (name[8:], name))
+    newest = segments[-1] if segments else ""
+    return WalState(
+        segments=len(segments),
+        oldest=segments[0] if segments else "",
+        newest=newest,
+        archived_at=names.get(newest),
+        gaps=tuple(find_gaps(segments, since=since, until=until)),
+        missing_histories=tuple(missing_histories(list(names))),
+    )
 
 
 @dataclass(frozen=True, slots=True)

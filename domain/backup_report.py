@@ -4,8 +4,8 @@ A person reads it in the Prefect UI in a minute. Rendered from facts only; held 
 """
 
 import base64
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC
 
 import numpy as np
@@ -16,11 +16,13 @@ from domain.catalogue import Language, say
 from domain.chart import Labels, draw, write_value
 
 POINTS_MAX = 400
+KEPT_MAX = 60
 
 
 @dataclass(frozen=True, slots=True)
 class BackupReport:
-    """What the page tells. `backups` oldest first; the newest one is this run's where `is_new`."""
+    """What the page tells. `backups` oldest first; the newest one is this run's where `is_new`. `kept`: by which rules
+    each stays, by its id."""
 
     protections: tuple[Protection, ...]
     backups: tuple[Backup, ...]
@@ -29,6 +31,8 @@ class BackupReport:
     expired: int = 0
     swept: int = 0
     is_new: bool = True
+    rules: str = ""
+    kept: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
 
 
 def render_report(report: BackupReport, *, language: Language = "en") -> str:
@@ -41,7 +45,7 @@ def render_report(report: BackupReport, *, language: Language = "en") -> str:
     done = [one for one in report.backups if one.is_done]
     if done and report.is_new:
         parts.append(_taken(done, language))
-    parts += [*_figures(report, language), _plot(done, language)]
+    parts += [*_figures(report, language), *_kept(report, language), _plot(done, language)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -112,6 +116,32 @@ def _figures(report: BackupReport, language: Language) -> list[str]:
         say("backup.place", language=language, where=where, reason=reason),
         say("backup.expired", language=language, count=report.expired, swept=report.swept),
     ]
+
+
+def _kept(report: BackupReport, language: Language) -> list[str]:
+    """What is kept, and why, newest first."""
+    shown = [one for one in reversed(report.backups) if one.is_done][:KEPT_MAX]
+    if not shown or not report.rules:
+        return []
+    lines = [say("backup.kept_head", language=language), "| --- | --- | --- | --- |"]
+    for one in shown:
+        reasons = ", ".join(explain_rule(rule, language=language) for rule in report.kept.get(one.id, ()))
+        at = f"{one.begun_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+        why = reasons or say("backup.kept_not", language=language)
+        lines.append(f"| `{one.id}` | {one.kind.value} | {at} | {why} |")
+    more = len([one for one in report.backups if one.is_done]) - len(shown)
+    told = say("backup.kept_rules", language=language, rules=report.rules, more=more)
+    return [f"## {say('backup.kept_title', language=language)}", told, "\n".join(lines)]
+
+
+def explain_rule(rule: str, *, language: Language = "en") -> str:
+    """Name a rule of retention in words; what somebody wrote of a hold stays as it is."""
+    name, _, more = rule.partition(": ")
+    if name == "hold":
+        return say("backup.rule_hold", language=language, reason=" ".join(more.replace("|", "/").split())[:80])
+    if name.startswith("parent of "):
+        return say("backup.rule_parent", language=language, id=name.removeprefix("parent of "))
+    return say(f"backup.rule_{name}", language=language)
 
 
 def _plot(done: Sequence[Backup], language: Language) -> str:

@@ -9,9 +9,12 @@ Source: docs/explanation/how-capacity-is-forecast.md (which members stayed, and 
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+
+from domain.middles import median, quantile
 
 Array = NDArray[np.float64]
 
@@ -19,6 +22,8 @@ DAY_H = 24
 WEEK_H = 168
 WEEK_D = 7
 PROFILE_WEEKS_MAX = 12
+HALF_LIVES = {DAY_H: (2.0, 14.0), WEEK_H: (1.0, 8.0)}
+"""Of hourly profiles, in cycles; logs take the longer one."""
 DRIFT_WINDOWS_D = (7, 14, 28, 56, 90, 180, 365)
 LOG_HEADROOM = 1.0
 """A member that works on logs may not pass e times the largest value seen: exponentials run away."""
@@ -49,9 +54,11 @@ def weekday_profile(rows: Array) -> Array:
     if weeks < 2:
         return np.zeros((len(rows), WEEK_D))
     cut = rows[:, -WEEK_D * weeks :].reshape(len(rows), weeks, WEEK_D)
-    slope = np.median(np.diff(cut, axis=1), axis=(1, 2)) / WEEK_D  # else steady growth would look like a weekly course
-    centred = cut - np.median(cut, axis=2, keepdims=True) - slope[:, None, None] * (np.arange(WEEK_D) - WEEK_D // 2)
-    profile = np.median(centred, axis=1)
+    slope = (
+        median(np.diff(cut, axis=1).reshape(len(rows), -1)) / WEEK_D
+    )  # else steady growth would look like a weekly course
+    centred = cut - median(cut)[:, :, None] - slope[:, None, None] * (np.arange(WEEK_D) - WEEK_D // 2)
+    profile = median(centred, axis=1)
     profile -= profile.mean(axis=1, keepdims=True)
     noise = ((centred - profile[:, None]) ** 2).mean(axis=(1, 2)) / weeks
     size = (profile**2).mean(axis=1)
@@ -59,32 +66,38 @@ def weekday_profile(rows: Array) -> Array:
     return profile * np.clip(share, 0, 1)[:, None]
 
 
-def cycle_profile(rows: Array, *, cycle: int, half_life: float) -> Array:
-    """Estimate the profile over `cycle` hours, recent cycles first, after the typical change per cycle is taken off."""
+def cycle_profiles(rows: Array, *, cycle: int, half_lives: Sequence[float]) -> list[Array]:
+    """Estimate the profile over `cycle` hours, recent cycles first, once for each half-life in cycles."""
     cycles = rows.shape[1] // cycle
     cut = rows[:, -cycle * cycles :].reshape(len(rows), cycles, cycle)
-    change = np.median(np.diff(cut, axis=1), axis=(1, 2)) if cycles > 1 else np.zeros(len(rows))
-    flat = cut - change[:, None, None] * np.arange(cycles)[None, :, None]
-    if cycle == DAY_H:
+    ramp: Array | float = 0.0
+    if cycle == DAY_H and cycles > 1:
         # Else steady growth would look like a daily course. A week keeps its slope: part of what weeks repeat.
-        flat = flat - (change[:, None] / cycle * np.arange(cycle))[:, None, :]
-    weights = 0.5 ** (np.arange(cycles)[::-1] / half_life)
-    profile = np.einsum("nkm,k->nm", flat, weights / weights.sum())
-    return profile - profile.mean(axis=1, keepdims=True)
+        change = median(np.diff(cut, axis=1).reshape(len(rows), -1))
+        ramp = change[:, None] / cycle * np.arange(cycle)
+    profiles: list[Array] = []
+    for half_life in half_lives:
+        weights = 0.5 ** (np.arange(cycles)[::-1] / half_life)
+        profile = np.matmul(weights / weights.sum(), cut) - ramp
+        profiles.append(profile - profile.mean(axis=1, keepdims=True))
+    return profiles
 
 
-def clipped_mean(increments: Array) -> Array:
-    """Average each row's increments after pulling the outer 3 % on either side in."""
-    low, high = np.quantile(increments, (0.03, 0.97), axis=1, keepdims=True)
-    return np.clip(increments, low, high).mean(axis=1)
+def clipped_mean(ordered: Array) -> Array:
+    """Average rows that are sorted, after pulling the outer 3 % on either side in."""
+    low, high = quantile(ordered, 0.03)[:, None], quantile(ordered, 0.97)[:, None]
+    return np.clip(ordered, low, high).mean(axis=1)
 
 
-def daily_drifts(increments: Array) -> list[Array]:
+def daily_drifts(rows: Array) -> list[Array]:
     """List slopes per day (shape n each): plain, clipped and median, over windows from a week to a year."""
-    plain = [increments[:, -w:].mean(axis=1) for w in DRIFT_WINDOWS_D]
-    clipped = [clipped_mean(increments[:, -w:]) for w in DRIFT_WINDOWS_D[1:]]
-    typical = [np.median(increments[:, -w:], axis=1) for w in DRIFT_WINDOWS_D[1:]]
-    consensus = [np.median(plain[1:], axis=0), np.median(clipped, axis=0)]
+    increments = np.diff(rows, axis=1)
+    windows = [min(w, increments.shape[1]) for w in DRIFT_WINDOWS_D]
+    plain = [(rows[:, -1] - rows[:, -1 - w]) / w for w in windows]
+    ordered = [np.sort(increments[:, -w:], axis=1) for w in windows[1:]]
+    clipped = [clipped_mean(part) for part in ordered]
+    typical = [quantile(part, 0.5) for part in ordered]
+    consensus = [median(np.stack(plain[1:], axis=1)), median(np.stack(clipped, axis=1))]
     return [*plain, *clipped, *typical, *consensus]
 
 
@@ -102,9 +115,9 @@ def daily_bank(rows: Array, at: NDArray[np.int64]) -> Array:
     season = profile[:, (at - 1) % WEEK_D]
     level_rows = remove_profile(rows, profile)
     newest, smooth = level_rows[:, -1], recent_mean(level_rows, half_life=3, last=42)
-    long_run = {w: np.median(level_rows[:, -w:], axis=1) for w in (7, 28, 90, 365)}
+    long_run = {w: median(level_rows[:, -w:]) for w in (7, 28, 90, 365)}
     levels = [newest, smooth, recent_mean(level_rows, half_life=28), *long_run.values()]
-    drifts = daily_drifts(np.diff(level_rows, axis=1))
+    drifts = daily_drifts(level_rows)
     rising = [newest[:, None] + drift[:, None] * at for drift in drifts]
     rising += [smooth[:, None] + clipped[:, None] * at for clipped in (drifts[9], drifts[11])]
     returning = [
@@ -123,16 +136,18 @@ YEARLY_TRUST = 0.3
 def yearly_pull(rows: Array, *, steps: int) -> Array:
     """Part of how the same days of last year differed from today's of last year: shape (n, steps).
 
-    One year can't prove that it repeats, so only `YEARLY_TRUST` of it counts; nothing where the rows are shorter.
+    One year can't prove that it repeats, so only `YEARLY_TRUST` of it counts; nothing where the rows are shorter. What
+    the whole year grew is taken off: the members continue that, and twice would be too much.
     """
     if rows.shape[1] < YEAR_D:
         return np.zeros((len(rows), steps))
     start = rows.shape[1] - YEAR_D
     padded = np.pad(rows[:, start:], ((0, 0), (7, 7)), mode="edge")
     smooth = np.lib.stride_tricks.sliding_window_view(padded, 15, axis=1).mean(axis=2)
-    base = np.median(rows[:, max(start - 7, 0) : start + 7], axis=1)
+    base = median(rows[:, max(start - 7, 0) : start + 7])
     ahead = np.minimum(np.arange(steps), YEAR_D - 1)
-    return YEARLY_TRUST * (smooth[:, ahead] - base[:, None])
+    growth = (median(rows[:, -14:]) - base) / (YEAR_D - 7)
+    return YEARLY_TRUST * (smooth[:, ahead] - base[:, None] - growth[:, None] * ahead)
 
 
 FAVOUR = 0.9
@@ -140,57 +155,50 @@ DAILY_HANDICAPS = np.array([FAVOUR, *[1.0] * 19, *[FAVOUR] * 8, *[1.0] * 5])
 """Per member of `daily_bank`: the newest level, the median drifts and the drifts' consensus shrug off single steps."""
 
 
-def hourly_slopes(rows: Array) -> list[Array]:
-    """List slopes per hour (shape n each): over everything, within the last week, and week over week."""
-    length = rows.shape[1]
+@lru_cache(maxsize=64)
+def hourly_weights(length: int) -> Array:
+    """Weights over rows of one length, shape (length, 7): four levels, then three slopes per hour.
+
+    The levels reach from the last hour's to that of the whole window; the slopes go over everything, within the last
+    week, and week over week.
+    """
+    ago = np.arange(length)[::-1]
+    levels = [
+        np.where(ago < last, 0.5 ** (ago / half_life), 0.0)
+        for half_life, last in ((1, DAY_H), (6, 3 * DAY_H), (24, WEEK_H), (96, length))
+    ]
     week = min(WEEK_H, length // 3)
-    age = np.arange(length) - (length - 1) / 2
-    age_week = np.arange(week) - (week - 1) / 2
-    week_over_week = (rows[:, -week:].mean(axis=1) - rows[:, -2 * week : -week].mean(axis=1)) / week
-    return [
-        rows @ age / (age @ age),
-        rows[:, -week:] @ age_week / (age_week @ age_week),
-        week_over_week,
-    ]
+    lines = [np.where(ago < last, (last - 1) / 2 - ago, 0.0) for last in (length, week)]
+    against = (np.where(ago < week, 1.0, 0.0) - np.where((ago >= week) & (ago < 2 * week), 1.0, 0.0)) / week**2
+    slopes = [*(line / (line @ line) for line in lines), against]
+    return np.stack([*(level / level.sum() for level in levels), *slopes], axis=1)
 
 
-def hourly_levels(rows: Array) -> list[Array]:
-    """List levels (shape n each), from the last hour's to that of the whole window."""
-    return [
-        recent_mean(rows, half_life=1, last=DAY_H),
-        recent_mean(rows, half_life=6, last=3 * DAY_H),
-        recent_mean(rows, half_life=24, last=WEEK_H),
-        recent_mean(rows, half_life=96),
-        np.median(rows, axis=1),
-    ]
-
-
-def hourly_family(rows: Array, at: NDArray[np.int64], *, cycle: int, half_life: float, slopes: bool) -> list[Array]:
+def hourly_family(rows: Array, at: NDArray[np.int64], profile: Array, *, slopes: bool) -> list[Array]:
     """Continue hourly rows from one profile: levels, levels that return to the long run, and slopes."""
-    profile = cycle_profile(rows, cycle=cycle, half_life=half_life)
-    season = profile[:, (at - 1) % cycle]
+    season = profile[:, (at - 1) % profile.shape[1]]
     level_rows = remove_profile(rows, profile)
-    levels = hourly_levels(level_rows)
-    smooth, slow, typical = levels[1], levels[3], levels[4]
-    lines = [np.broadcast_to(level[:, None], season.shape) for level in levels]
-    lines += [
-        base[:, None] + (smooth - base)[:, None] * np.exp(-at / hours)
-        for base, hours in ((typical, 24), (typical, 96), (slow, 24))
-    ]
+    measured = (level_rows @ hourly_weights(rows.shape[1])).T
+    typical = median(level_rows)
+    smooth, slow = measured[1], measured[3]
+    lines = [level[:, None] + season for level in (*measured[:4], typical)]
+    for base, hours in ((typical, 24), (typical, 96), (slow, 24)):
+        lines.append(base[:, None] + (smooth - base)[:, None] * np.exp(-at / hours) + season)
     if slopes:
         # The smoothed level is about eight hours old.
-        lines += [smooth[:, None] + slope[:, None] * (at + 8) for slope in hourly_slopes(level_rows)]
-    return [line + season for line in lines]
+        lines += [smooth[:, None] + slope[:, None] * (at + 8) + season for slope in measured[4:]]
+    return lines
 
 
-def hourly_log_families(rows: Array, at: NDArray[np.int64], profiles: Sequence[tuple[int, float]]) -> list[Array]:
+def hourly_log_families(rows: Array, at: NDArray[np.int64], *, cycles: Sequence[int]) -> list[Array]:
     """Continue rows on the log scale; rows that are not positive everywhere get NaN, which no weight ever chooses."""
     positive = rows.min(axis=1) > 0
     logs = np.log(np.where(positive[:, None], rows, 1.0))
     ceiling = logs.max(axis=1, keepdims=True) + LOG_HEADROOM
     lines: list[Array] = []
-    for cycle, half_life in profiles:
-        lines += hourly_family(logs, at, cycle=cycle, half_life=half_life, slopes=False)
+    for cycle in cycles:
+        profile = cycle_profiles(logs, cycle=cycle, half_lives=HALF_LIVES[cycle][1:])[0]
+        lines += hourly_family(logs, at, profile, slopes=False)
     return [np.where(positive[:, None], np.exp(np.minimum(line, ceiling)), np.nan) for line in lines]
 
 
@@ -205,11 +213,12 @@ def hourly_bank(rows: Array, at: NDArray[np.int64], *, weekly: bool) -> Array:
     Returns:
         shape (members, n, len(at)).
     """
-    profiles = [(DAY_H, 2.0), (DAY_H, 14.0), *([(WEEK_H, 1.0), (WEEK_H, 8.0)] if weekly else [])]
+    cycles = (DAY_H, WEEK_H) if weekly else (DAY_H,)
     lines: list[Array] = []
-    for cycle, half_life in profiles:
-        lines += hourly_family(rows, at, cycle=cycle, half_life=half_life, slopes=True)
-    lines += hourly_log_families(rows, at, profiles[1::2])
-    for cycle in (DAY_H, WEEK_H) if weekly else (DAY_H,):
+    for cycle in cycles:
+        for profile in cycle_profiles(rows, cycle=cycle, half_lives=HALF_LIVES[cycle]):
+            lines += hourly_family(rows, at, profile, slopes=True)
+    lines += hourly_log_families(rows, at, cycles=cycles)
+    for cycle in cycles:
         lines.append(rows[:, -cycle:][:, (at - 1) % cycle])
     return np.stack(lines)

@@ -4,13 +4,14 @@ Read by `blocks/capacity_file.py`, used by `collect_usage`, `capacity` and `what
 same models. Unknown keys are refused: a threshold that is spelt wrongly would otherwise be no threshold.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from domain.amounts import read_amount
 from domain.errors import ConfigError
@@ -19,9 +20,20 @@ from domain.plans import ModelOnGpu, Planned, VectorStorage
 from domain.usage import UNITS, Keeping, Metric, Resource
 
 REFERENCE = "docs/reference/capacity-yaml.md"
+_KINDS = ("machine", "postgres", "s3", "traefik", "prometheus", "kubernetes", "rabbitmq", "redis")
 _PLACE = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
 Place = Annotated[str, Field(pattern=_PLACE)]
 Amount = float | str
+
+
+def _without_password(given: str) -> str:
+    """An address as it may stand in messages. Raises: ValueError where it holds a password."""
+    if "password=" in given or ":" in given.partition("://")[2].rpartition("@")[0]:
+        raise ValueError("an address holds no password: add it to credentials.json, and name it with password_secret")
+    return given
+
+
+Address = Annotated[str, AfterValidator(_without_password)]
 Percent = Annotated[float, Field(gt=0, le=100)]
 
 
@@ -52,7 +64,7 @@ class PostgresSource(_Model):
 
     kind: Literal["postgres"]
     owner: Place = "main"
-    url: str = ""
+    url: Address = ""
     password_secret: str = ""
 
 
@@ -61,7 +73,7 @@ class S3Source(_Model):
 
     kind: Literal["s3"]
     owner: Place = "main"
-    url: str = ""
+    url: Address = ""
     access_key_secret: str = ""
     secret_key_secret: str = ""
     pages_max: Annotated[int, Field(ge=1, le=10_000)] = 200
@@ -75,12 +87,25 @@ class TraefikSource(_Model):
 
 
 class PrometheusSource(_Model):
-    """A Prometheus server."""
+    """A Prometheus server; a token, or a user and the name of a password, where it asks for them."""
 
     kind: Literal["prometheus"]
     place: Place = "main"
-    url: str
+    url: Address
     token_secret: str = ""
+    user: str = ""
+    password_secret: str = ""
+
+
+class RedisSource(_Model):
+    """One database of a Redis: lengths of lists and streams whose keys match `queues`, or of all of them."""
+
+    kind: Literal["redis"]
+    owner: Place = "redis"
+    url: Address
+    user: str = ""
+    password_secret: str = ""
+    queues: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] = ()
 
 
 class KubernetesSource(_Model):
@@ -88,7 +113,7 @@ class KubernetesSource(_Model):
 
     kind: Literal["kubernetes"]
     place: Place = "main"
-    url: str = ""
+    url: Address = ""
     token_secret: str = ""
     ca_file: str = ""
     context: str = ""
@@ -99,13 +124,20 @@ class RabbitSource(_Model):
 
     kind: Literal["rabbitmq"]
     owner: Place = "main"
-    url: str
+    url: Address
     user: str = "guest"
     password_secret: str = ""
 
 
 Source = Annotated[
-    MachineSource | PostgresSource | S3Source | TraefikSource | PrometheusSource | KubernetesSource | RabbitSource,
+    MachineSource
+    | PostgresSource
+    | S3Source
+    | TraefikSource
+    | PrometheusSource
+    | KubernetesSource
+    | RabbitSource
+    | RedisSource,
     Field(discriminator="kind"),
 ]
 
@@ -140,19 +172,32 @@ class LimitRule(_Model):
         return given
 
     def amount(self) -> float | None:
-        return None if self.value is None else read_amount(self.value, unit_of(self.resources))
+        """The limit in the resource's unit. Raises: ConfigError where it is no amount above 0."""
+        if self.value is None:
+            return None
+        amount = read_amount(self.value, unit_of(self.resources))
+        if amount <= 0:
+            raise ConfigError(
+                f"the limit of {self.resources} is {self.value}. Give an amount above 0; leave it out for none."
+            )
+        return amount
 
 
 class Price(_Model):
     """What a month of so much (`per`) of these resources costs, in the team's currency."""
 
     resources: str
-    per_month: Annotated[float, Field(ge=0)]
+    per_month: Annotated[float, Field(ge=0, le=1e12)]
     per: Amount = 1.0
 
     @property
     def per_unit(self) -> float:
         return self.per_month / read_amount(self.per, unit_of(self.resources))
+
+    def check(self) -> None:
+        """Raises: ConfigError where `per` is no amount above 0."""
+        if read_amount(self.per, unit_of(self.resources)) <= 0:
+            raise ConfigError(f"the price of {self.resources} is per {self.per}. Give an amount above 0.")
 
 
 class PlannedEvent(_Model):
@@ -180,8 +225,8 @@ class GpuModel(_Model):
 
     name: str
     memory: Amount = Field(description="Of one replica: weights, activations, cache")
-    requests_per_s: float = Field(gt=0, description="What one replica answers at full load")
-    requests_per_s_peak: float = Field(ge=0, description="What is asked at the worst")
+    requests_per_s: float = Field(gt=0, le=1e9, description="What one replica answers at full load")
+    requests_per_s_peak: float = Field(ge=0, le=1e9, description="What is asked at the worst")
     gpu_memory: Amount = Field(description="Of one GPU")
     target_percent: Percent = 70.0
     replicas_min: Annotated[int, Field(ge=1)] = 1
@@ -228,6 +273,7 @@ class ServiceRule(_Model):
     application: str
     environment: str
     requests_per_s: Annotated[float, Field(gt=0)] | None = None
+    per_month: Annotated[float, Field(ge=0, le=1e9)] | None = None
     instances: Annotated[int, Field(ge=1)] | None = None
     zones: Annotated[int, Field(ge=1, le=9)] = 1
     startup_s: Annotated[float, Field(ge=0)] = 20.0
@@ -283,22 +329,35 @@ def read_plan(value: Any) -> CapacityPlan:
     Raises: ConfigError with one line for each thing that is wrong, and where.
     """
     try:
-        plan = CapacityPlan.model_validate(value or {})
-        plan.all_planned()
-        for rule in plan.limits:
-            rule.amount()
-        for one in plan.models:
-            one.on_gpu()
-        _ = [one.per_unit for one in plan.prices]
+        plan = CapacityPlan.model_validate({} if value is None else value)
     except ValidationError as exc:
         lines = [f"  - {_where(one['loc'])}: {_what(one)}" for one in exc.errors()[:10]]
         raise ConfigError("\n".join(["capacity.yaml can't be used:", *lines, f"See {REFERENCE}."])) from exc
-    except ZeroDivisionError as exc:
-        raise ConfigError("capacity.yaml: a price is `per` nothing. Give an amount above 0.") from exc
+    if problems := list(_amount_problems(plan)):
+        lines = [f"  - {one}" for one in problems[:10]]
+        raise ConfigError("\n".join(["capacity.yaml can't be used:", *lines, f"See {REFERENCE}."]))
     names = [source_place(one) for one in plan.sources]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(f"capacity.yaml: sources named twice: {', '.join(twice)}. Give each its own owner or place.")
     return plan
+
+
+def _amount_problems(plan: CapacityPlan) -> Iterator[str]:
+    """What is wrong with amounts and names, which are read in the unit of their resource."""
+    checks: dict[str, Sequence[Callable[[], object]]] = {
+        "limits": [one.amount for one in plan.limits],
+        "prices": [one.check for one in plan.prices],
+        "services": [partial(Resource.parse, one.resource) for one in plan.services],
+        "planned": [one.planned for one in plan.planned],
+        "models": [one.on_gpu for one in plan.models],
+        "vectors": [one.planned for one in plan.vectors],
+    }
+    for key, ones in checks.items():
+        for place, check in enumerate(ones):
+            try:
+                check()
+            except ConfigError as exc:
+                yield f"{key}.{place}: {exc}"
 
 
 def source_place(source: Any) -> str:
@@ -308,11 +367,14 @@ def source_place(source: Any) -> str:
 
 
 def _where(loc: Sequence[int | str]) -> str:
-    kinds = {"machine", "postgres", "s3", "traefik", "prometheus", "kubernetes", "rabbitmq"}
-    return ".".join(str(part) for part in loc if part not in kinds) or "the file"
+    return ".".join(str(part) for part in loc if part not in _KINDS) or "the file"
 
 
 def _what(error: Any) -> str:
+    if error["type"] in ("union_tag_not_found", "union_tag_invalid"):
+        return f"no such source. Give `kind`, one of {', '.join(_KINDS)}"
     if error["type"] == "extra_forbidden":
         return "no such key. Correct its spelling, or take it away"
+    if error["loc"][-1:] == ("url",) or not isinstance(error["input"], str | int | float):
+        return str(error["msg"]).removeprefix("Value error, ")  # what was given may hold a password
     return f"{error['msg']} (given: {str(error['input'])[:60]})"

@@ -26,6 +26,7 @@ from domain.series import day_of
 
 PLOTS_MAX = 20
 ROWS_MAX = 30
+NAMES_MAX = 12
 ARTIFACT_BYTES_MAX = 180_000
 RELATIVE_GOOD, RELATIVE_FAIR = 0.7, 1.05
 _SHORT_UNITS = ("bytes", "ratio", "cores")
@@ -156,7 +157,7 @@ def move_of(outlook: Outlook, page: Page) -> str:
         return "–"
     if advice.move is Move.CLEAN_UP:
         return page.say("move_clean_up", policy=advice.parameters.get("policy", ""))
-    unit = "" if advice.what == "instances" else _short_unit(outlook)
+    unit = "" if advice.what in ("instances", "gpus") else _short_unit(outlook)
     what = page.say(f"what_{advice.what}")
     return page.say(f"move_{advice.move}", what=what, wanted=_tied(write_value(advice.wanted, unit)))
 
@@ -185,9 +186,21 @@ def advice_of(outlook: Outlook, page: Page) -> str:
     if advice.parameters and advice.move is not Move.CLEAN_UP:
         shown = {name: value for name, value in advice.parameters.items() if name != "reason"}
         words.append(page.say("parameters", parameters=json.dumps(shown)))
+        if policy := policy_of(advice):
+            words.append(page.say("policy", parameters=json.dumps(policy)))
     if not outlook.is_settled and is_change(advice):
         words.append(page.say("waiting"))
     return " ".join(words)
+
+
+def policy_of(advice: Advice) -> dict[str, Any]:
+    """What `load_policy` takes to follow the load within an advice's bounds; empty for advice on another thing."""
+    if advice.what != "instances" or not advice.parameters:
+        return {}
+    place = {name: advice.parameters[name] for name in ("application", "environment")}
+    values = advice.reason.values
+    bounds = {"least": values["least"], "most": values["most"]}
+    return {**place, **bounds, "capacity": values["each"], "target_ratio": values["target"] / 100}
 
 
 def is_change(advice: Advice) -> bool:
@@ -255,11 +268,40 @@ def _sections(page: Page) -> Iterator[tuple[str, list[str]]]:
     ]
     if remarks:
         yield page.say("remarks"), remarks
-    without = [one for one in page.outlooks if one.probability is None][:PLOTS_MAX]
-    if without:
-        yield page.say("without"), [f"**{one.resource.key}**: {one.answer.text(page.language)}" for one in without]
+    if without := list(_without(page)):
+        yield page.say("without"), without
+    if limits := list(_limits(page)):
+        yield page.say("limits"), limits
     if page.gaps:
         yield page.say("gaps"), list(page.gaps)
+
+
+def _without(page: Page) -> Iterator[str]:
+    """Why there is neither date nor probability, each reason once."""
+    reasons: dict[str, list[str]] = {}
+    for one in page.outlooks:
+        if one.probability is None and one.answer.key != "usage.no_limit":
+            reasons.setdefault(one.answer.text(page.language), []).append(one.resource.key)
+    for reason, keys in list(reasons.items())[:PLOTS_MAX]:
+        yield f"**{_names(keys, page)}**: {reason}"
+
+
+def _limits(page: Page) -> Iterator[str]:
+    """Each limit with where it was read, from when it matters, and the lead time; then what has none."""
+    for one in choose_rows(page.outlooks):
+        if (limit := one.limit) is not None:
+            unit = one.resource.unit
+            told = {"limit": write_value(limit.value, unit), "threshold": write_value(limit.threshold, unit)}
+            yield page.say(
+                "limit_row", resource=one.resource.key.rstrip(":"), source=limit.source, lead=limit.lead_days, **told
+            )
+    if unlimited := [one.resource.key for one in page.outlooks if one.limit is None]:
+        yield page.say("unlimited_row", count=len(unlimited), keys=_names(unlimited, page))
+
+
+def _names(keys: Sequence[str], page: Page) -> str:
+    shown = ", ".join(key.rstrip(":") for key in keys[:NAMES_MAX])
+    return page.say("and_more", keys=shown, count=len(keys) - NAMES_MAX) if len(keys) > NAMES_MAX else shown
 
 
 def _models(page: Page) -> Iterator[str]:

@@ -28,23 +28,33 @@ class _Part(BaseModel):
 
 
 class ThingsPart(_Part):
-    """One policy for what is no row: unfinished uploads, releases, logs, runs, caches of Slipway itself.
+    """One policy for what is no row: uploads, objects, releases, images, logs, runs, caches of Slipway itself.
 
     Of each kind the `keep_newest` stay whatever their age, and so does what is in use.
     """
 
     name: PolicyName
-    kind: Literal["uploads", "releases", "logs", "runs", "caches"]
+    kind: Literal["uploads", "objects", "releases", "images", "installed", "logs", "runs", "caches"]
     older_than_days: Annotated[int, Field(ge=1, le=36_500)]
     keep_newest: Annotated[int, Field(ge=0)] = 0
     rows_max: Annotated[int, Field(ge=1)] = 1000
     share_percent_max: Annotated[float, Field(gt=0, le=100)] = 100.0
     bytes_max: Annotated[int, Field(ge=1)] = 100_000_000_000
+    bucket: str = ""
+    prefix: str = ""
+
+    @model_validator(mode="after")
+    def _objects_have_a_place(self) -> "ThingsPart":
+        if (self.kind == "objects") != bool(self.bucket and self.prefix):
+            raise ValueError("kind objects takes a bucket and a prefix, and no other kind takes them")
+        return self
 
     @cached_property
     def hash(self) -> str:
         """What an approval is bound to: everything that the policy says."""
-        return digest_of(self.model_dump(mode="json"))
+        told = self.model_dump(mode="json")
+        # without a place it is what it was before there were any: approvals stay good
+        return digest_of({key: value for key, value in told.items() if value != "" or key not in ("bucket", "prefix")})
 
 
 class ConditionPart(_Part):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from domain.advice import (
+    HEADROOM_DAYS,
     Advice,
     CleanUp,
     Move,
@@ -21,6 +22,7 @@ from domain.advice import (
     memory_request_bytes,
 )
 from domain.capacity import CapacityPlan, ServiceRule
+from domain.cost import price_of_instance
 from domain.forecast import Forecast
 from domain.limits import Limit
 from domain.series import Array, Remark
@@ -54,7 +56,31 @@ def advise(subject: Subject) -> Advice | None:
         return _advise_size(subject, service)
     if subject.limit is None:
         return None
-    return _advise_limit(subject, subject.limit)
+    if subject.resource.metric is Metric.GPU:
+        return _advise_gpu(subject, subject.limit)
+    advice = _advise_limit(subject, subject.limit)
+    if subject.resource.metric is Metric.GPU_MEMORY and advice.move is Move.UP:  # nobody adds memory to a GPU
+        cards = int(np.ceil(advice.wanted / subject.limit.value - 1e-9))
+        return replace(advice, reason=Remark("advice.gpu_memory", {**advice.reason.values, "gpus": cards}))
+    return advice
+
+
+def _advise_gpu(subject: Subject, limit: Limit) -> Advice:
+    """More GPUs where one gets too busy, for there is no larger share of one; or sharing one that is idle."""
+    key = subject.resource.key
+    peak = float(subject.ahead.hi80.max()) / limit.value
+    needed = peak / limit.threshold_ratio
+    price = subject.plan.price_of(subject.resource)
+    values = {"resource": key, "percent": round(100 * peak), "days": HEADROOM_DAYS}
+    if needed > 1:
+        # of GPUs that pods have asked for the limit is all of a node's: a tenth more of them is something, too
+        wanted = float(np.ceil(10 * needed) / 10) if subject.resource.name == "allocated" else float(np.ceil(needed))
+        reason = Remark("advice.gpus", {**values, "wanted": f"{wanted:g}"})
+        return Advice(key, Move.UP, "gpus", 1.0, wanted, reason, None if price is None else (wanted - 1) * price)
+    if waste := judge_waste(subject.ahead.history, limit=limit.value):
+        cost = None if price is None else (needed - 1) * price
+        return Advice(key, Move.DOWN, "share", limit.value, needed * limit.value, waste, cost)
+    return Advice(key, Move.KEEP, "gpus", 1.0, 1.0, Remark("advice.enough", values))
 
 
 def _advise_limit(subject: Subject, limit: Limit) -> Advice:
@@ -95,7 +121,8 @@ def _advise_instances(subject: Subject, service: ServiceRule) -> Advice | None:
     if service.requests_per_s is None or not now:
         return None
     load = subject.ahead.history
-    target = autoscaler_target(load, step_s=float(subject.ahead.series.step_s), startup_s=service.startup_s)
+    step_s = float(subject.ahead.series.step_s)
+    target = autoscaler_target(load, step_s=step_s, startup_s=service.startup_s, ahead=subject.ahead.mean)
     peak = float(subject.ahead.hi80.max())
     least, most = autoscaler_bounds(
         load, capacity=service.requests_per_s, target_ratio=target, zones=service.zones, peak_forecast=peak
@@ -104,8 +131,8 @@ def _advise_instances(subject: Subject, service: ServiceRule) -> Advice | None:
     move = Move.OUT if most > now else Move.DOWN if most < now else Move.KEEP
     values = {"resource": subject.resource.key, "now": now, "wanted": most, "least": least, "most": most}
     told = values | {"peak": round(peak, 1), "each": service.requests_per_s, "target": round(100 * target)}
-    price = subject.plan.price_of(subject.resource)
-    cost = None if price is None else (most - now) * service.requests_per_s * price
+    price = price_of_instance(subject.plan, service)
+    cost = None if price is None else (most - now) * price
     return Advice(
         subject.resource.key,
         move,
@@ -119,17 +146,23 @@ def _advise_instances(subject: Subject, service: ServiceRule) -> Advice | None:
 
 
 def _advise_size(subject: Subject, service: ServiceRule) -> Advice | None:
-    """Processor or memory of one instance, by the rules of the vertical autoscaler."""
+    """Processor or memory of one instance, by the rules of the vertical autoscaler.
+
+    What is measured is of all instances together, as exporters and clusters add it up.
+    """
+    count = subject.instances.get((service.application, service.environment)) or service.instances or 1
     values, ages = _recent(subject.ahead)
-    peak = float(subject.ahead.hi80.max())
+    values = values / count
+    peak = float(subject.ahead.hi80.max()) / count
     if subject.resource.metric is Metric.CPU:
         what, wanted = "cpu_share", round(cpu_request_cores(values, ages, peak_forecast=peak), 2)
     else:
         bytes_wanted = max(memory_request_bytes(values, peak_forecast=peak), MEMORY_BYTES_MIN)
         what, wanted = "memory_bytes", float(np.ceil(bytes_wanted / 2**20) * 2**20)
-    now = subject.limit.value if subject.limit else 0.0
+    now = subject.limit.value / count if subject.limit else 0.0
     move = Move.KEEP if now and abs(wanted - now) <= 0.1 * now else Move.UP if wanted > now else Move.DOWN
     told = {"resource": subject.resource.key, "size": now, "wanted": wanted, "unit": subject.resource.unit}
+    reason = Remark(f"advice.size_{move}" if now else "advice.size_unlimited", told)
     parameters = _parameters(service, **{what: int(wanted) if what == "memory_bytes" else wanted})
     price = subject.plan.price_of(subject.resource)
     return Advice(
@@ -138,8 +171,8 @@ def _advise_size(subject: Subject, service: ServiceRule) -> Advice | None:
         what,
         now,
         wanted,
-        Remark(f"advice.size_{move}", told),
-        None if price is None else (wanted - now) * price,
+        reason,
+        None if price is None else (wanted - now) * count * price,
         {} if move is Move.KEEP else parameters,
     )
 

@@ -44,6 +44,8 @@ OPTIONAL = frozenset(
         "pages.indexes",
         "expectations.suites",
         "tamper.result",
+        "choice.objects",
+        "expectations.references",
     }
 )
 """Checks that some engines, servers or moments lack; without them a drill may still pass, and shows that they lack."""
@@ -209,7 +211,7 @@ def _check_cluster(chosen: Chosen, system_id: str) -> list[Check]:
 
 
 def _is_physical(backup: Backup) -> bool:
-    return backup.kind in (BackupKind.FULL, BackupKind.INCREMENTAL)
+    return backup.kind in (BackupKind.FULL, BackupKind.DIFFERENTIAL, BackupKind.INCREMENTAL)
 
 
 def check_archive(state: WalState, *, now: datetime, objectives: Objectives) -> list[Check]:

@@ -100,6 +100,8 @@ def look_ahead(
         now: aware; today's unfinished day and this unfinished hour are not looked at.
     """
     day, hour = as_time(now).astype("datetime64[D]").astype("datetime64[s]"), as_time(now).astype("datetime64[h]")
+    future = _remark_on_future([*hourly, *daily], as_time(now))
+    daily, hourly = ([_until(one, as_time(now)) for one in some] for some in (daily, hourly))
     planned = [*around.plan.all_planned(), *around.extra]
     near = [one for one in hourly if not planned_for(one.name, planned)]
     far = [one for one in hourly if planned_for(one.name, planned)]  # what is planned lies further ahead than two weeks
@@ -111,7 +113,20 @@ def look_ahead(
     ):
         answers[answer.series.name].append(answer)
     outlooks = [_look_at(Resource.parse(key), of, now=now, around=around) for key, of in answers.items()]
-    return sorted(outlooks, key=urgency)
+    told = [replace(one, remarks=(*one.remarks, *future.get(one.resource.key, ()))) for one in outlooks]
+    return sorted(told, key=urgency)
+
+
+def _remark_on_future(series: Sequence[Series], now: np.datetime64) -> dict[str, tuple[Remark]]:
+    """Tell of samples that lie in the future, by the resource's key."""
+    counts = {one.name: int((one.times > now).sum()) for one in series}
+    return {key: (Remark("usage.future", {"resource": key, "count": count}),) for key, count in counts.items() if count}
+
+
+def _until(series: Series, now: np.datetime64) -> Series:
+    """A series without what lies in the future: samples from when a clock was wrong."""
+    known = series.times <= now
+    return series if known.all() else replace(series, times=series.times[known], values=series.values[known])
 
 
 def urgency(outlook: Outlook) -> tuple[float, ...]:

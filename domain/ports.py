@@ -23,7 +23,7 @@ from domain.limits import Limit
 from domain.lock import Lock
 from domain.lockout import CodeUse
 from domain.pull_request import PullRequest
-from domain.release import Image, Manifest
+from domain.release import Image, Manifest, StoredImage
 from domain.schema import LockWait
 from domain.series import Series
 from domain.service import Arm, Instance, Outcome, Probe, Resized, ServiceSpec
@@ -464,6 +464,17 @@ class Images(Protocol):
         ...
 
     def pull(self, image: Image) -> None: ...
+
+    def stored(self, images: Sequence[Image]) -> Sequence[StoredImage]:
+        """Of these, those that registry or engine have, with what uses them there.
+
+        Raises: TransientError where the registry does not answer.
+        """
+        ...
+
+    def remove(self, image: Image) -> None:
+        """Remove one by its digest from registry and engine; gone is no error. Raises: ConfigError where it is kept."""
+        ...
 
 
 class Target(Protocol):

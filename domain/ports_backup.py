@@ -4,7 +4,7 @@ One contract suite runs over all of them (`tests/contracts/test_backup_engine.py
 `TransientError` (ask again), `ConfigError` (a setting is wrong) and nothing vendor-specific.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -24,6 +24,7 @@ from domain.backup import (
     Target,
     WalState,
 )
+from domain.backup_retention import Retention
 
 Purpose = Literal["write", "expire", "read"]
 """What an engine is opened for; each has keys of its own: those that write can't delete, those that read do nothing
@@ -160,8 +161,25 @@ class BackupCopies(Protocol):
         """Copy what is new in a bucket, by manifest and checksum; what was replaced under its name is kept as well."""
         ...
 
-    def elsewhere(self) -> KeptCopy | None:
-        """Copy what is new in the bucket of backups to the second place; None where none is set."""
+    def elsewhere(self, backups: Sequence[Backup] = ()) -> KeptCopy | None:
+        """Copy what is new in the bucket of backups to the second place; None where none is set.
+
+        Args:
+            backups: what the repository holds; those that are done are written down there as whole.
+        """
+        ...
+
+    def kept_elsewhere(self) -> Sequence[Backup]:
+        """The backups that lie whole at the second place."""
+        ...
+
+    def expire_elsewhere(
+        self, rules: Retention, *, now: datetime, proven: Collection[str] = (), dry_run: bool
+    ) -> Sequence[str]:
+        """Remove at the second place what the rules keep neither there nor in the bucket; returns what went, by key.
+
+        Judged by what lies there: a bucket that lost everything costs nothing there.
+        """
         ...
 
     def place(self) -> CopyPlace:

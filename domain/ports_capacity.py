@@ -69,12 +69,15 @@ class HeavyQuery:
 
 
 class HeavyQueries(Protocol):
-    """Knows what weighs on the database server."""
+    """Knows what weighs on database servers."""
 
-    def heaviest(self, *, limit: int) -> list[HeavyQuery]:
-        """The queries that took most time, heaviest first; [] where nobody counts them.
+    def heaviest(self, server: str, *, limit: int) -> list[HeavyQuery]:
+        """The queries that took most of a server's time, heaviest first; [] where nobody counts them.
 
-        Raises: TransientError where the server does not answer."""
+        Args:
+            server: the owner of its resources, as `capacity.yaml` names it; [] for one that it doesn't name.
+
+        Raises: TransientError where the server does not answer, ConfigError where it can't be asked."""
         ...
 
 

@@ -3,15 +3,16 @@
 Fulfilled in `blocks/` (`rows_postgres.py`, `expirables_*.py`, `archives_s3.py`) and by twins in memory.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from domain.cleanup import Load, Preview
 from domain.cleanup_policy import CleanupPart, HoldPart
+from domain.ports_drill import Findings
 
 Key = tuple[str, ...]
 """Where a walk through a table stands: the values of the columns that it is ordered by, as text."""
@@ -68,6 +69,18 @@ class CopiedTable:
 
 
 @dataclass(frozen=True, slots=True)
+class CopiedPartition:
+    """What a whole partition was when it was copied. `state` changes with any of its rows; the bounds are as text
+    (`lower` None: MINVALUE)."""
+
+    name: str
+    rows: int
+    state: str
+    lower: str | None
+    upper: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Deleted:
     """What came of deleting what an archive holds: `left` rows of it stay, as they changed or are held since."""
 
@@ -92,9 +105,24 @@ class ExpiringRows(Protocol):
         where the policy's rows can only go in batches."""
         ...
 
-    def drop_partition(self, expired: Expired, partition: str) -> int:
+    def copy_partition(
+        self, expired: Expired, partition: str, *, folder: Path, keep: Callable[[CopiedTable], None]
+    ) -> CopiedPartition:
+        """Copy a whole partition, in parts of some ten thousand rows: `keep` takes each, then its file is gone.
+
+        Raises: TransientError where a row of it changed meanwhile: nothing of it counts then.
+        """
+        ...
+
+    def drop_partition(self, expired: Expired, partition: str, *, state: str = "") -> int:
         """Detach a partition without blocking anybody, and drop it; returns its rows. What an interruption left is
-        finished; a partition that is gone is no error."""
+        finished; a partition that is gone is no error.
+
+        Args:
+            state: of a policy that archives: what was copied. Where it is another by now, nothing is dropped.
+
+        Raises: RefusedError where rows of it have to stay, or changed since they were copied.
+        """
         ...
 
     def delete_batch(self, expired: Expired, *, after: Key | None, rows: int) -> Batch:
@@ -122,8 +150,12 @@ class ExpiringRows(Protocol):
         expired. Repeating it deletes nothing twice."""
         ...
 
-    def restore(self, tables: Sequence[CopiedTable]) -> dict[str, int]:
-        """Put rows back that are not there, parents first, in one transaction; returns how many, by table."""
+    def restore(self, tables: Sequence[CopiedTable], *, partition: CopiedPartition | None = None) -> dict[str, int]:
+        """Put rows back that are not there, parents first, in one transaction; returns how many, by table.
+
+        Args:
+            partition: made anew where it is gone and its range is free.
+        """
         ...
 
 
@@ -158,8 +190,33 @@ class Expirables(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """A file as it is kept. `reopen` opens it in the process that made it, and in no other: to read it back."""
+
+    file: Path
+    encryption: str
+    reopen: Callable[[Path, Path], None]
+
+
 class Archives(Protocol):
     """Files of rows, kept by key for as long as they are wanted; nothing here removes one."""
+
+    def lock(self, file: Path, to: Path) -> Locked:
+        """Encrypt a file for whoever may restore; where nobody is known, it stays what it is and says `none`."""
+        ...
+
+    def open(self, file: Path, to: Path) -> None:
+        """Decrypt such a file. Raises: ConfigError where this process may not, InvariantError where it is damaged."""
+        ...
+
+    def seal(self, content: bytes) -> bytes:
+        """Encrypt a small text for clean-up itself, which deletes by it."""
+        ...
+
+    def unseal(self, content: bytes) -> bytes:
+        """Decrypt it. Raises: ConfigError where it was sealed with a key that is gone."""
+        ...
 
     def pack(self, table: CopiedTable, to: Path) -> int:
         """Write a copy as one compressed file; returns its rows."""
@@ -205,6 +262,17 @@ class Cleaning(Protocol):
         """The database of an application in an environment; Slipway's own for `slipway`."""
         ...
 
+    def expect(self, application: str, environment: str, suites: Mapping[str, Any], *, limit_s: float) -> Findings:
+        """Let Great Expectations judge a database by suites, in a process of its own that only reads."""
+        ...
+
     def expirables(self) -> Mapping[str, Expirables]:
         """What else expires, by kind."""
+        ...
+
+    def objects(self, bucket: str, prefix: str) -> Expirables:
+        """The objects under a prefix.
+
+        Raises: ConfigError where backups, anchors or archives lie, and for a bucket that there are no keys for.
+        """
         ...

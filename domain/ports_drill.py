@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from domain.drill import Check, Damage
+from domain.drill_objects import BucketCopy, CopiedObject, ObjectDamage
 from domain.fingerprint import Fingerprint
+from domain.ports import Ledger
 from domain.ports_backup import Recovery
 
 
@@ -74,6 +76,10 @@ class Scratch(Protocol):
         """Hash every row. Raises: InvariantError where something can't be read."""
         ...
 
+    def address(self, name: str) -> str:
+        """Where a started server is asked from this machine, without a secret."""
+        ...
+
     def check_indexes(self, name: str) -> Check:
         """`pages.indexes`: `pg_amcheck --heapallindexed`, where the extension exists."""
         ...
@@ -94,6 +100,15 @@ class Scratch(Protocol):
         """`expectations.<suite>`: let Great Expectations judge a database, in a process of its own."""
         ...
 
+    def texts(self, name: str, database: str, table: str, column: str) -> Sequence[str]:
+        """Every value of a column, as text, each once; for references to objects. Raises: ConfigError where there is
+        no such database, table or column."""
+        ...
+
+    def ledger(self, name: str) -> Ledger:
+        """The restored ledger, to read. Its methods raise as any ledger's do."""
+        ...
+
     def damage(self, name: str, kind: Damage) -> str:
         """Damage the restored files of a server that was not started yet; says what was damaged."""
         ...
@@ -105,6 +120,38 @@ class Scratch(Protocol):
     def leftovers(self) -> Sequence[str]:
         """Names of servers that dead drills left."""
         ...
+
+
+class ObjectCopies(Protocol):
+    """Copies of buckets, read with the key that only reads, and scratch folders that they are restored into."""
+
+    def copies(self, source: str) -> Sequence[BucketCopy]:
+        """List the manifests of a bucket, oldest first. Raises: TransientError while the store is away."""
+        ...
+
+    def manifest(self, copy: BucketCopy) -> Mapping[str, CopiedObject]:
+        """The objects that a copy holds, by name. Raises: InvariantError where it is no manifest of that bucket."""
+        ...
+
+    def restore(self, copy: BucketCopy, name: str, *, keys: Sequence[str] | None = None) -> int:
+        """Fetch a copy's contents, or those of `keys` only, into a fresh scratch folder; returns how many bytes.
+
+        What the bucket lacks is left out: `read` shows it. Effect: may be repeated."""
+        ...
+
+    def read(self, name: str) -> Mapping[str, CopiedObject]:
+        """Read what was restored from its files: sizes and hashes, by name."""
+        ...
+
+    def damage(self, name: str, kind: ObjectDamage) -> str:
+        """Damage one restored object; says what was damaged. Raises: ConfigError where nothing can be."""
+        ...
+
+    def destroy(self, name: str) -> None:
+        """Remove a scratch folder. Effect: may be repeated."""
+        ...
+
+    def free_bytes(self) -> int: ...
 
 
 class DrillResults(Protocol):

@@ -29,6 +29,15 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredImage:
+    """An image that registry or engine keep. `used_by` says what uses it there; empty: nothing."""
+
+    image: Image
+    size_bytes: int
+    used_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """What a release is made of.
 

@@ -5,7 +5,6 @@ false date. Whatever it changes or leaves out, it says.
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
@@ -20,6 +19,8 @@ UNIT_SIDE = 5
 """So many samples on either side of a jump have to agree before it is taken for a change of unit."""
 UNIT_JUMPS_MAX = 8
 RATIO_MAX = 1.5
+VALUE_MAX = 1e60
+"""Nothing that is measured is larger, and squares of it would be infinite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +71,15 @@ def drop_unusable(times: Times, values: Array, *, now: np.datetime64, step_s: in
     if backwards:
         remarks.append(Remark("forecast.unordered", {"count": backwards}))
     usable = times <= now + np.timedelta64(step_s, "s")
-    for bad, key in ((~usable, "forecast.future"), (np.isfinite(values) & (values < 0), "forecast.negative")):
+    finite = np.isfinite(values)
+    negative, huge = finite & (values < 0), finite & (values > VALUE_MAX)
+    for bad, key in ((~usable, "forecast.future"), (negative, "forecast.negative"), (huge, "forecast.huge")):
         if count := int(bad.sum()):
             remarks.append(Remark(key, {"count": count}))
-    keep = (times < now) & np.isfinite(values) & (values >= 0)
+    keep = (times < now) & finite & ~negative & ~huge
     times, values = times[keep], values[keep]
+    if (np.diff(times) > np.timedelta64(0, "s")).all():
+        return times, values, remarks
     distinct, first, counts = np.unique(times, return_index=True, return_counts=True)
     if len(distinct) < len(times):
         remarks.append(Remark("forecast.duplicates", {"count": len(times) - len(distinct)}))
@@ -154,8 +159,8 @@ def average_steps(times: Times, values: Array, series: Series) -> Grid:
 def find_resets(grid: Grid) -> Remark | None:
     """Tell a fall to almost nothing, in what piles up, that grew again: an emptied store or a counter in disguise."""
     values = grid.values[~np.isnan(grid.values)]
-    falls = [i for i, (a, b) in enumerate(pairwise(values)) if a > 0 and b < 0.1 * a]
-    if not falls:
+    falls = np.flatnonzero((values[:-1] > 0) & (values[1:] < 0.1 * values[:-1]))
+    if not len(falls):
         return None
     where = np.flatnonzero(~np.isnan(grid.values))[falls[-1] + 1]
     return Remark("forecast.fell", {"date": day_of(grid.start + np.timedelta64(int(where) * grid.step_s, "s"))})

@@ -5,12 +5,13 @@ Like a release's approval (`domain/approval.py`), the answer is bound to the has
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from domain.approval import escape
 from domain.canonical import digest_of
 from domain.catalogue import Language, say
+from domain.cost import Costs, write_costs
 from domain.errors import RefusedError
 from domain.ledger import Entry
 from domain.load_policy import policies
@@ -40,12 +41,14 @@ class SizeShown:
     then: Size
     reason: str
     requester: str = ""
+    costs: Costs = field(default_factory=Costs)
 
     @property
     def hash(self) -> str:
         """What an approval is bound to: any change in what was shown changes it."""
         value = asdict(self)
-        return digest_of({**value, "sites": list(self.sites)})
+        costs = write_costs(self.costs, language="en")
+        return digest_of({**value, "sites": list(self.sites), "costs": list(costs or ())})
 
     @property
     def replaces(self) -> bool:
@@ -89,6 +92,8 @@ def _sizes_table(shown: SizeShown, *, language: Language) -> str:
             each = (_in_all(shown, size, getattr(size, name)) for size in (shown.now, shown.then))
             before, after = (write_part(name, value) or none for value in each)
             rows.append((say(title, language=language), before, after))
+    if costs := write_costs(shown.costs, language=language):
+        rows.append((say("scale.cost", language=language), escape(costs[0]), escape(costs[1])))
     head = f"| | {say('scale.now', language=language)} | {say('scale.then', language=language)} |\n| --- | --- | --- |"
     body = "\n".join(
         f"| {title} | {before} | {f'**{after}**' if after != before else after} |" for title, before, after in rows
@@ -163,7 +168,7 @@ class OpenQuestion:
     deadline: str
 
 
-QUESTION_NOUNS = ("scale", "load_policy")
+QUESTION_NOUNS = ("scale", "load_policy", "restore")
 QUESTION_OPENING = tuple(f"{noun}.requested" for noun in QUESTION_NOUNS)
 QUESTION_CLOSING = tuple(f"{noun}.{end}" for noun in QUESTION_NOUNS for end in ("granted", "rejected", "expired"))
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domain.bank import Array
+from domain.middles import median, median_of_five, quantile
 from domain.series import DAY_S
 
 GATE_DAYS = 4
@@ -55,15 +56,17 @@ def typical_course(rows: Array, cycle: int) -> Array:
     if cycles < 2:
         return np.zeros_like(rows)
     cut = rows[:, -cycles * cycle :].reshape(len(rows), cycles, cycle)
-    slope = np.median(np.diff(cut, axis=1), axis=(1, 2)) / cycle  # steady growth is no course
-    centred = cut - np.median(cut, axis=2, keepdims=True) - slope[:, None, None] * (np.arange(cycle) - (cycle - 1) / 2)
-    course = np.median(centred, axis=1)
+    slope = median(np.diff(cut, axis=1).reshape(len(rows), -1)) / cycle  # steady growth is no course
+    centred = cut - median(cut)[:, :, None] - slope[:, None, None] * (np.arange(cycle) - (cycle - 1) / 2)
+    course = median(centred, axis=1)
     return course[:, (np.arange(length) - length) % cycle]
 
 
 def fill_gaps(row: Array, *, step_s: int) -> Array:
     """Fill the gaps of one row (shape t, first and last observed): a straight line plus the usual course."""
     seen = np.flatnonzero(~np.isnan(row))
+    if len(seen) == len(row):
+        return row
     straight = np.interp(np.arange(len(row)), seen, row[seen])
     course = typical_course(straight[None], season_of(len(row), step_s))[0]
     return np.interp(np.arange(len(row)), seen, (row - course)[seen]) + course
@@ -77,11 +80,10 @@ def replace_outliers(rows: Array, *, step_s: int) -> tuple[Array, NDArray[np.boo
     """
     course = typical_course(rows, season_of(rows.shape[1], step_s))
     level = rows - course
-    padded = np.pad(level, ((0, 0), (2, 2)), mode="edge")
-    around = np.median(np.lib.stride_tricks.sliding_window_view(padded, 5, axis=1), axis=2)
+    around = median_of_five(level)
     off = np.abs(level - around)
-    steps = np.abs(np.diff(rows, axis=1))
-    usual = np.maximum(SIGMA_OF_MAD * np.median(off, axis=1), np.quantile(steps, 0.9, axis=1))
+    steps = np.sort(np.abs(np.diff(rows, axis=1)), axis=1)
+    usual = np.maximum(SIGMA_OF_MAD * median(off), quantile(steps, 0.9))
     outlying = off > OUTLIER_SIGMAS * (usual + 1e-3 * np.abs(rows).mean(axis=1))[:, None]
     outlying[:, -2:] = False  # too new to call lonely; an outage gate looks at them
     return np.where(outlying, around + course, rows), outlying
@@ -98,7 +100,8 @@ class Deviations:
 
 def deviate(rows: Array, course: Array, origin: int, steps: int, base_steps: int) -> Deviations:
     """Hold the steps from `origin` on against the usual level of the `base_steps` before."""
-    base = np.median((rows - course)[:, origin - base_steps : origin], axis=1)
+    before = slice(origin - base_steps, origin)
+    base = median(rows[:, before] - course[:, before])
     part = slice(origin, origin + steps)
     expected = base[:, None] + course[:, part]
     ratio = np.divide(rows[:, part], expected, out=np.full(expected.shape, np.nan), where=expected > 0)
@@ -131,12 +134,13 @@ def count_outage(rows: Array, *, step_s: int) -> NDArray[np.int64]:
 
 def is_strange(rows: Array, newest: Deviations, past: Deviations, start: int) -> NDArray[np.bool_]:
     """Judge each of the newest deviations (n, gate) against those of the past (n, many)."""
-    noise = SIGMA_OF_MAD * np.median(np.abs(past.apart), axis=1)
+    noise = SIGMA_OF_MAD * median(np.abs(past.apart))
     lowest = np.minimum(past.apart.min(axis=1), -3 * noise)[:, None]
     highest = np.maximum(past.apart.max(axis=1), 3 * noise)[:, None]
-    usual_ratios = np.quantile(np.where(np.isnan(past.ratio), 1.0, past.ratio), 0.005, axis=1, keepdims=True)
-    usual = np.median(rows[:, :start], axis=1)[:, None]
-    recent = np.median(rows[:, max(start - 28, 0) : start], axis=1)[:, None]
+    ratios = np.sort(np.where(np.isnan(past.ratio), 1.0, past.ratio), axis=1)
+    usual_ratios = quantile(ratios, 0.005)[:, None]
+    usual = median(rows[:, :start])[:, None]
+    recent = median(rows[:, max(start - 28, 0) : start])[:, None]
     tail = rows[:, start:]
     gone = (tail <= NOTHING * np.minimum(usual, recent)) & (usual > 0)
     gone &= (rows[:, :start] <= NOTHING * usual).mean(axis=1, keepdims=True) < 0.002
@@ -161,14 +165,14 @@ def find_shift(row: Array, *, step_s: int) -> Shift | None:
     blocks = len(row) // block
     if blocks < 6:
         return None
-    medians = np.median(row[-blocks * block :].reshape(blocks, block), axis=1)
+    medians = median(row[-blocks * block :].reshape(blocks, block))
     changes = np.diff(medians)
-    usual = SIGMA_OF_MAD * float(np.median(np.abs(changes - np.median(changes))))
-    enough = max(8 * usual, 0.1 * float(np.median(np.abs(medians))))
+    usual = SIGMA_OF_MAD * float(median(np.abs(changes - median(changes))))
+    enough = max(8 * usual, 0.1 * float(median(np.abs(medians))))
     for i in np.flatnonzero(np.abs(changes) > enough)[::-1]:
         if i == 0 or i + 2 >= blocks:
             continue
-        lasting = float(np.median(medians[i + 1 :]) - np.median(medians[max(i - 3, 0) : i + 1]))
+        lasting = float(median(medians[i + 1 :]) - median(medians[max(i - 3, 0) : i + 1]))
         if abs(lasting) > 0.7 * abs(changes[i]) and np.sign(lasting) == np.sign(changes[i]):
             return Shift(len(row) - (blocks - int(i) - 1) * block, lasting)
     return None

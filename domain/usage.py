@@ -93,6 +93,15 @@ class Resource:
         return cls(Metric(metric), owner, name)
 
 
+def as_name(text: str) -> str:
+    """A name of the outside world as it may stand in a key: on one line, in characters that records take, not too long.
+
+    Two names that differ in their first 200 characters stay two.
+    """
+    shown = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text[:200])
+    return shown.encode(errors="backslashreplace").decode()
+
+
 @dataclass(frozen=True, slots=True)
 class Measured:
     """Samples of one resource, in its unit; shape t each. A gap is no sample."""

@@ -11,7 +11,7 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from domain.errors import InvariantError, RefusedError, SlipwayError
-from tasks.archive import archive_batch, delete_archived, finish_archive, list_unfinished
+from tasks.archive import archive_batch, archive_partition, delete_archived, finish_archive, list_unfinished
 from tasks.cleanup import (
     begin_cleanup,
     decide_cleanup,
@@ -23,6 +23,7 @@ from tasks.cleanup import (
     plan_cleanup,
     prove_cleanup,
 )
+from tasks.cleanup_expectations import AFTER, BEFORE, judge_expectations
 from tasks.cleanup_report import publish_cleanup, tell_waiting
 from tasks.cleanup_things import is_thing, plan_things, remove_things
 from tasks.lease import held_lease
@@ -79,7 +80,7 @@ def _judge_and_act(
     outcome["plan"] = plan = plan_it(run, application, environment, name)
     outcome["course"], outcome["reasons"], _ = decide_cleanup(application, environment, name, plan)
     if is_applied(outcome["course"]) and not dry_run:
-        carry_out = _remove_things if of_things else _carry_out
+        carry_out = _remove_things if of_things else _carry_out_as_expected
         outcome["done"] = done = carry_out(run, application, environment, name, plan)
         outcome["problem"] = "; ".join(f"not true any more: {one}" for one in done["failed"])
 
@@ -93,13 +94,30 @@ def _finish_what_died(run: str, application: str, environment: str, name: str) -
             continue
 
 
+def _carry_out_as_expected(
+    run: str, application: str, environment: str, name: str, plan: dict[str, Any]
+) -> dict[str, Any]:
+    """Carry a plan out where the data is as it must be, and look at it once more afterwards."""
+    hash = str(plan["hash"])
+    before = judge_expectations(run, application, environment, name, hash, BEFORE)
+    if before["unmet"]:
+        raise RefusedError(
+            f"Nothing was deleted: the data is not as expected ({'; '.join(before['unmet'])[:300]}). Find out why; "
+            "correct the data or the suite, then start `cleanup` again."
+        )
+    done = _carry_out(run, application, environment, name, plan)
+    after = judge_expectations(run, application, environment, name, hash, AFTER)
+    return {**done, "failed": [*done["failed"], *after["unmet"]]}
+
+
 def _carry_out(run: str, application: str, environment: str, name: str, plan: dict[str, Any]) -> dict[str, Any]:
     """Delete what a plan is about: whole partitions first, then batch by batch, archived before where that is asked."""
     hash, most = str(plan["hash"]), int(plan["preview"]["rows"])
     is_archived = begin_cleanup(run, application, environment, name, hash)
     rows = related = 0
     for partition in list_partitions(run, application, environment, name, hash):
-        rows += drop_partition(run, application, environment, name, hash, partition)
+        take = _archive_partition if is_archived else drop_partition
+        rows += take(run, application, environment, name, hash, partition)
     after: tuple[str, ...] | None = None
     for number in range(1, _ROUNDS_MAX):
         left = most - rows
@@ -117,6 +135,13 @@ def _carry_out(run: str, application: str, environment: str, name: str, plan: di
 def _remove_things(run: str, application: str, environment: str, name: str, plan: dict[str, Any]) -> dict[str, Any]:
     """Remove what is no row."""
     return remove_things(run, application, environment, name, str(plan["hash"]))
+
+
+def _archive_partition(run: str, application: str, environment: str, name: str, hash: str, partition: str) -> int:
+    """Archive a whole partition, then drop it; what changed meanwhile goes in batches. Returns the rows that went."""
+    archived = archive_partition(run, application, environment, name, hash, partition)
+    deleted = delete_archived(run, application, environment, name, hash, str(archived["prefix"]))
+    return deleted["archived"] - deleted["left"]
 
 
 def _archive_step(

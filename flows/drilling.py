@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from domain.drill import Check, Damage, Objectives, Outcome, check_objectives, passed
+from flows.drilling_objects import drill_buckets, prove_object_damage
 from flows.rehearsing import find_damage, looked, rehearse
 from tasks.drill import (
     Looked,
@@ -22,6 +23,7 @@ from tasks.drill import (
     read_tamper,
     record_tamper,
 )
+from tasks.drill_objects import ChosenCopies
 
 _WRONG_SHA256 = "0" * 64
 
@@ -55,17 +57,19 @@ def drill_backups(run: str, objectives: Objectives, *, seed: str, is_tamper_want
     if chosen.older:
         proven, _, _ = rehearse(run, chosen.older, f"drill-{run[:8]}-older", suffix="@older", with_data=False)
         checks += proven
+    bucket_checks, copies = drill_buckets(run, seed=seed)
+    checks += bucket_checks
     checks += check_objectives(figures.get("rto_s"), rpo, objectives)
     figures |= {} if rpo is None else {"rpo_s": max(0.0, rpo)}
     checks += looked("tamper.result", lambda: prove_last_result(run))
     if chosen.newest and not any(check.outcome is Outcome.FAIL for check in checks):
         # damage proves something only where all is well without it
-        checks += looked("tamper.proof", lambda: _prove_tamper(run, chosen.newest, is_wanted=is_tamper_wanted))
+        checks += looked("tamper.proof", lambda: _prove_tamper(run, chosen.newest, copies, is_wanted=is_tamper_wanted))
     backups = tuple(one for one in (chosen.newest, chosen.older) if one)
     return conclude_drill(run, begun_at, backups, tuple(checks), figures, findings, objectives)
 
 
-def _prove_tamper(run: str, backup: str, *, is_wanted: bool) -> list[Check]:
+def _prove_tamper(run: str, backup: str, copies: list[ChosenCopies], *, is_wanted: bool) -> list[Check]:
     """Step 12: a damaged copy has to turn the drill red; each kind of damage is looked for by other checks."""
     if not is_wanted and (proven := read_tamper(run)):
         return [passed("tamper.recent", "tamper_recent", date=proven)]
@@ -74,7 +78,7 @@ def _prove_tamper(run: str, backup: str, *, is_wanted: bool) -> list[Check]:
     for kind in (Damage.PAGE, Damage.TRUNCATED):
         damage, by = find_damage(run, backup, f"drill-{run[:8]}-{kind}", kind)
         checks.append(record_tamper(run, kind, damage or kind, by))
-    return checks
+    return checks + prove_object_damage(run, copies)
 
 
 def _name_if_bad(check: Check) -> str:

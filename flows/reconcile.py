@@ -19,6 +19,7 @@ from domain.rollout import OpenGate, OpenRollout, OpenRun
 from flows.break_glass import settle_journals
 from flows.resizing import settle_scales
 from flows.restoring import restore_release
+from flows.taking_over import settle_restore
 from tasks.anchor import anchor_release
 from tasks.approval import expire_gate
 from tasks.break_glass import keep_copies
@@ -27,6 +28,8 @@ from tasks.incident import block_digest, open_incident
 from tasks.instances import find_manifest
 from tasks.lease import environment_lease, held_lease
 from tasks.question import expire_question, list_open_questions
+from tasks.recovery_drill import destroy_recoveries, open_overdue_recovery_drill
+from tasks.restore import list_open_restores, sweep_restores
 from tasks.rollout import list_open_gates, list_open_rollouts, list_open_runs, record_rollout
 from tasks.runs import crash_stuck_runs, list_crashed_runs, list_late_runs, read_run
 from tasks.scaling import list_open_scales
@@ -52,6 +55,9 @@ def reconcile(run: str = "") -> dict[str, int]:
     for place in dict.fromkeys((scale.application, scale.environment) for scale in scales):
         with held_lease(environment_lease(*place), owner=str(flow_run.id)) as keeper:
             settle_scales(str(flow_run.id), *place, keeper)
+    restores = [one for one in list_open_restores() if _has_ended(one.run)]
+    for one in restores:
+        settle_restore(str(flow_run.id), one, _state_of(one.run))
     for question in list_open_questions():
         if _has_ended(question.run):
             asked = (question.run, question.application, question.environment, question.noun, question.gate)
@@ -65,7 +71,10 @@ def reconcile(run: str = "") -> dict[str, int]:
     for record in late:
         _tell(record, "incident.run_missed", since=f"{record.since:%Y-%m-%d %H:%M} UTC")
     crash_stuck_runs()
+    sweep_restores()
     open_overdue_drill()
+    open_overdue_recovery_drill()
+    destroy_recoveries(str(flow_run.id))
     keep_copies()
     return {
         "journals": journals,
@@ -73,6 +82,7 @@ def reconcile(run: str = "") -> dict[str, int]:
         "superseded": len(superseded),
         "rollouts": len(rollouts),
         "scales": len(scales),
+        "restores": len(restores),
         "runs": len(runs),
         "crashed": len(crashed),
         "late": len(late),
@@ -103,6 +113,11 @@ def _has_ended(run: str) -> bool:
     """Whether a run is over. One that Prefect no longer knows (its history was vacuumed) is over, too."""
     record = read_run(run)
     return record is None or record.has_ended
+
+
+def _state_of(run: str) -> str:
+    record = read_run(run)
+    return record.state if record else "forgotten"
 
 
 def _close_gate(gate: OpenGate) -> None:

@@ -26,6 +26,7 @@ from tasks.drill import (
     prove_rules,
     restore_scratch,
 )
+from tasks.drill_objects import prove_references
 
 Look = Callable[[], Check | Iterable[Check]]
 
@@ -74,7 +75,7 @@ def rehearse(
                     "fingerprint.content": lambda: prove_content(run, backup, name),
                     "pages.indexes": lambda: prove_indexes(run, name),
                     "expectations.rules": lambda: prove_rules(run, name),
-                    **({"expectations.data": lambda: _prove_data(run, name, findings)} if with_data else {}),
+                    **(_looks_at_data(run, backup, name, findings) if with_data else {}),
                 }
             )
             checks += looked("pages.checksums", lambda: prove_pages(run, name))
@@ -119,6 +120,13 @@ def _settle(checks: list[Check]) -> list[Check]:
             one = failed(one.name, "step_broke", seconds=one.seconds, error=one.values.get("reason", ""))
         settled.append(one)
     return settled
+
+
+def _looks_at_data(run: str, backup: str, name: str, findings: list[Any]) -> dict[str, Look]:
+    return {
+        "expectations.data": lambda: _prove_data(run, name, findings),
+        "expectations.references": lambda: prove_references(run, backup, name),
+    }
 
 
 def _prove_data(run: str, name: str, findings: list[Any]) -> Iterable[Check]:

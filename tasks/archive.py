@@ -2,21 +2,36 @@
 
 The archive of a batch is there when its manifest is: that is written last, under a fixed key, and the first one counts.
 A run that dies anywhere is finished by the next: by the manifest, not by looking for expired rows again.
+
+What is encrypted is opened once, by the process that wrote it: fetched, opened, counted. From then on its hash says
+that it is the same, and a sealed list beside it which rows it holds: no clean-up needs what opens archives.
 """
 
 import json
 from contextlib import ExitStack
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from blocks.bundle import sha256_of
+from blocks.rows_archived import count_rows, list_rows
 from blocks.world import open_world
-from domain.archive import find_unfinished, manifest_key, prefix_of
+from domain.archive import (
+    NONE,
+    VERSION,
+    encryption_of,
+    file_key,
+    find_unfinished,
+    list_key,
+    manifest_key,
+    partition_prefix,
+    prefix_of,
+)
 from domain.canonical import canonical_json
 from domain.cleanup_policy import ARCHIVE_ROWS
-from domain.errors import InvariantError, RefusedError
-from domain.ports_cleanup import CopiedTable, Expired
+from domain.errors import ConfigError, InvariantError, RefusedError
+from domain.ports_cleanup import CopiedPartition, CopiedTable, Expired, Locked
 from tasks.cleanup_policies import (
     read_policy,
     read_policy_holds,
@@ -50,12 +65,21 @@ def archive_batch(
     told: dict[str, Any]
     with effect(subject, "archive", "written", detail=prefix, policy=name, prefix=prefix) as told:
         manifest = _read_manifest(prefix) or _write(allowed.expired, prefix, after, min(most, ARCHIVE_ROWS))
-        told.update(
-            rows=manifest["rows"],
-            size_bytes=sum(int(one["size_bytes"]) for one in manifest["tables"]),
-            tables={one["table"]: one["rows"] for one in manifest["tables"]},
-        )
+        told.update(_sizes(manifest))
     return {"prefix": prefix, "rows": int(manifest["rows"]), "last": manifest["last"]}
+
+
+def _sizes(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What the ledger says of an archive."""
+    tables: dict[str, int] = {}
+    for one in manifest["tables"]:
+        tables[one["table"]] = tables.get(one["table"], 0) + int(one["rows"])
+    return {
+        "rows": manifest["rows"],
+        "size_bytes": sum(int(one["size_bytes"]) for one in manifest["tables"]),
+        "tables": tables,
+        "encryption": encryption_of(manifest),
+    }
 
 
 def _write(expired: Expired, prefix: str, after: tuple[str, ...] | None, rows: int) -> dict[str, Any]:
@@ -85,26 +109,47 @@ def _place_of(prefix: str) -> tuple[str, str]:
 
 
 def _keep(prefix: str, table: CopiedTable, folder: Path) -> dict[str, Any]:
-    """Pack one table, keep it under its hash, and say what it is."""
+    """Pack one table, encrypt it, keep it under its hash, and say what it is."""
     archives = open_world().cleaning.archives
-    parquet = folder / f"{table.table}.parquet"
+    parquet = folder / "packed.parquet"
     rows = archives.pack(table, parquet)
     if rows != table.rows:
         raise InvariantError(
             f"{table.table}: {table.rows} rows were copied, {rows} are in the archive. Nothing was deleted."
         )
-    digest = sha256_of(parquet)
-    key = f"{prefix}{table.table}-{digest[:16]}.parquet"
-    archives.put(key, parquet, sha256=digest)
-    return {
+    locked = archives.lock(parquet, folder / "packed.age")
+    digest = sha256_of(locked.file)
+    key = file_key(prefix, table.table, digest, encryption=locked.encryption)
+    archives.put(key, locked.file, sha256=digest)
+    told: dict[str, Any] = {
         "table": table.table,
         "key": key,
         "sha256": digest,
+        "encryption": locked.encryption,
         "rows": rows,
-        "size_bytes": parquet.stat().st_size,
+        "size_bytes": locked.file.stat().st_size,
         "columns": [list(one) for one in table.columns],
         "keys": list(table.keys),
     }
+    if locked.encryption != NONE:
+        csv = _read_back(told, locked, parquet, folder)
+        if table.keys:
+            archives.keep(list_key(key), archives.seal(list_rows(csv, (*table.keys, VERSION)).encode()))
+    return told
+
+
+def _read_back(told: dict[str, Any], locked: Locked, packed: Path, folder: Path) -> Path:
+    """Fetch what was stored and open it, while this process still can: later only a restoration can.
+
+    Raises: InvariantError where it is not what was packed.
+    """
+    archives = open_world().cleaning.archives
+    fetched, opened, csv = folder / "fetched.age", folder / "opened.parquet", folder / "opened.csv"
+    archives.get(told["key"], fetched, sha256=told["sha256"])
+    locked.reopen(fetched, opened)
+    if sha256_of(opened) != sha256_of(packed) or archives.unpack(opened, csv) != told["rows"]:
+        raise InvariantError(f"{told['key']} does not hold what was copied. Nothing was deleted.")
+    return csv
 
 
 def _read_manifest(prefix: str) -> dict[str, Any] | None:
@@ -113,20 +158,54 @@ def _read_manifest(prefix: str) -> dict[str, Any] | None:
 
 
 def read_archive(manifest: dict[str, Any], folder: Path) -> tuple[CopiedTable, ...]:
-    """Fetch every file of an archive, compare its hash, and count its rows.
+    """Fetch every file of an archive, compare its hash, open it, and count its rows.
 
-    Raises: InvariantError naming the first that is not what the manifest says.
+    Raises: InvariantError naming the first that is not what the manifest says; ConfigError where it is encrypted and
+        this process may not open it.
     """
     archives, found = open_world().cleaning.archives, list[CopiedTable]()
-    for one in manifest["tables"]:
-        parquet, csv = folder / "fetched.parquet", folder / f"{one['table']}.read.csv"
-        archives.get(one["key"], parquet, sha256=one["sha256"])
-        rows = archives.unpack(parquet, csv)
-        if rows != one["rows"]:
-            raise InvariantError(f"{one['key']} holds {rows} rows, its manifest says {one['rows']}. Do not use it.")
+    for number, one in enumerate(manifest["tables"]):
+        fetched, parquet, csv = folder / "fetched", folder / "fetched.parquet", folder / f"{number:04}.read.csv"
+        archives.get(one["key"], fetched, sha256=one["sha256"])
+        if one.get("encryption", NONE) == NONE:
+            fetched.replace(parquet)
+        else:
+            archives.open(fetched, parquet)
+        _need_count(one, archives.unpack(parquet, csv))
         columns = tuple((str(name), str(kind)) for name, kind in one["columns"])
-        found.append(CopiedTable(str(one["table"]), csv, columns, tuple(one["keys"]), rows))
+        found.append(CopiedTable(str(one["table"]), csv, columns, tuple(one["keys"]), int(one["rows"])))
     return tuple(found)
+
+
+def _read_lists(manifest: dict[str, Any], folder: Path) -> tuple[CopiedTable, ...]:
+    """Fetch every file of an archive as it is, compare its hash, and read which rows it holds from the list beside it.
+
+    What is encrypted was opened and counted when it was written; that it still is the same, its hash says.
+    """
+    archives, found = open_world().cleaning.archives, list[CopiedTable]()
+    for number, one in enumerate(manifest["tables"]):
+        archives.get(one["key"], folder / "fetched", sha256=one["sha256"])
+        content = archives.read(list_key(one["key"]))
+        if content is None:
+            raise InvariantError(f"{one['key']} has no list of its rows. Nothing of it was deleted.")
+        try:
+            text = archives.unseal(content).decode()
+        except ConfigError as exc:
+            raise RefusedError(
+                f"The list of {one['key']} was sealed with a key that is gone. Its rows stay, and are archived anew."
+            ) from exc
+        _need_count(one, count_rows(text))
+        csv = folder / f"{number:04}.list.csv"
+        csv.write_text(text, newline="")
+        kinds = dict(one["columns"])
+        columns = tuple((str(name), str(kinds[name])) for name in (*one["keys"], VERSION))
+        found.append(CopiedTable(str(one["table"]), csv, columns, tuple(one["keys"]), int(one["rows"])))
+    return tuple(found)
+
+
+def _need_count(one: dict[str, Any], rows: int) -> None:
+    if rows != one["rows"]:
+        raise InvariantError(f"{one['key']} holds {rows} rows, its manifest says {one['rows']}. Do not use it.")
 
 
 @effect_task
@@ -145,6 +224,8 @@ def _delete(run: str, application: str, environment: str, expired: Expired, pref
     manifest = _read_manifest(prefix)
     if manifest is None:
         raise InvariantError(f"The archive {prefix} has no manifest. Nothing of it was deleted.")
+    if "partition" in manifest:
+        return _drop(run, application, environment, expired, prefix, manifest)
     world = open_world()
     subject = subject_of(run, application, environment)
     told: dict[str, Any]
@@ -153,11 +234,86 @@ def _delete(run: str, application: str, environment: str, expired: Expired, pref
             effect(subject, "deletion", "completed", detail=prefix, policy=expired.policy.name, prefix=prefix)
         )
         folder = stack.enter_context(world.cleaning.folder())
-        tables = read_archive(manifest, folder)
+        read = read_archive if encryption_of(manifest) == NONE else _read_lists
+        tables = read(manifest, folder)
         source = world.cleaning.rows(application, environment)
         deleted = source.delete_archived(expired, tables, rows=expired.policy.batch_rows)
         told.update(rows=deleted.rows, related=deleted.related, left=deleted.left, archived=int(manifest["rows"]))
     return {key: int(told[key]) for key in ("rows", "related", "left", "archived")}
+
+
+def _drop(
+    run: str, application: str, environment: str, expired: Expired, prefix: str, manifest: dict[str, Any]
+) -> dict[str, int]:
+    """Drop a partition that is archived whole, where it still is what was copied; else its rows stay, and are told."""
+    world, rows = open_world(), int(manifest["rows"])
+    subject, one = subject_of(run, application, environment), manifest["partition"]
+    told: dict[str, Any]
+    with ExitStack() as stack:
+        told = stack.enter_context(
+            effect(
+                subject,
+                "deletion",
+                "completed",
+                detail=prefix,
+                policy=expired.policy.name,
+                prefix=prefix,
+                partition=one["name"],
+            )
+        )
+        folder = stack.enter_context(world.cleaning.folder())
+        for file in manifest["tables"]:
+            world.cleaning.archives.get(file["key"], folder / "fetched", sha256=file["sha256"])
+        source = world.cleaning.rows(application, environment)
+        try:
+            source.drop_partition(expired, one["name"], state=one["state"])
+            told.update(rows=rows, related=0, left=0, archived=rows, reason="")
+        except RefusedError as exc:
+            told.update(rows=0, related=0, left=rows, archived=rows, reason=str(exc)[:300])
+    return {key: int(told[key]) for key in ("rows", "related", "left", "archived")}
+
+
+@effect_task
+def archive_partition(
+    run: str, application: str, environment: str, name: str, plan_hash: str, partition: str
+) -> dict[str, Any]:
+    """Copy a whole partition into an archive. Effect: objects under keys of this partition; may be repeated.
+
+    Returns: `prefix`, `rows`.
+    """
+    allowed = require_leave(run, application, environment, name, plan_hash)
+    prefix = partition_prefix(application, environment, name, run, partition)
+    subject = subject_of(run, application, environment)
+    told: dict[str, Any]
+    with effect(subject, "archive", "written", detail=prefix, policy=name, prefix=prefix) as told:
+        manifest = _read_manifest(prefix) or _write_partition(allowed.expired, prefix, partition)
+        told.update(_sizes(manifest), partition=partition)
+    return {"prefix": prefix, "rows": int(manifest["rows"])}
+
+
+def _write_partition(expired: Expired, prefix: str, partition: str) -> dict[str, Any]:
+    world, tables = open_world(), list[dict[str, Any]]()
+    with world.cleaning.folder() as folder:
+        source = world.cleaning.rows(*_place_of(prefix))
+        one = source.copy_partition(
+            expired, partition, folder=folder, keep=lambda part: tables.append(_keep(prefix, part, folder))
+        )
+    manifest = {
+        "policy": expired.policy.name,
+        "policy_hash": expired.policy.hash,
+        "cutoff": expired.cutoff.isoformat(),
+        "rows": one.rows,
+        "last": None,
+        "partition": asdict(one),
+        "tables": tables,
+    }
+    world.cleaning.archives.keep(manifest_key(prefix), canonical_json(manifest).encode())
+    return _read_manifest(prefix) or manifest
+
+
+def partition_of(manifest: dict[str, Any]) -> CopiedPartition | None:
+    """The partition that an archive holds whole, if it does."""
+    return CopiedPartition(**manifest["partition"]) if "partition" in manifest else None
 
 
 @reading_task

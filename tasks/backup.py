@@ -12,35 +12,50 @@ from blocks.world import open_world
 from domain.backup import Backup, BackupKind, BackupProgress, KeptCopy
 from domain.backup_protection import Objectives, Protection, judge_copy, judge_server
 from domain.backup_report import BackupReport, explain_protection, render_report
-from domain.backup_retention import Retention, choose_expired, choose_log
+from domain.backup_retention import Choice, choose_expired, choose_log
+from domain.backup_schedule import choose_kind
 from domain.catalogue import say
 from domain.ledger import Entry
-from tasks.recording import Subject, effect, effect_task, reading_task
+from domain.ports_backup import BackupEngine
+from domain.second_place import LEFT_OVER_AGE
+from tasks.data import find_buckets
+from tasks.recording import Subject, effect, effect_task, reading_task, tenacious_task
 
 LIMIT_S = 6 * 3600.0
-LEFT_OVER_AGE = timedelta(hours=24)
-DUMPS_KEPT = 8
-BUCKET = "releases"
+AUTO = "auto"
+RETRY_DELAYS_S = (2.0, 5.0, 10.0, 20.0, 40.0, 60.0)
+"""barman-cloud gives up within a second of the store's absence and never tries again; so a backup is begun anew, for
+about as long as a store takes to come back. pgBackRest tries again itself."""
+
+_NAMED_MAX = 100
 _SECOND_LOOK_S = 90.0
 _COPY_AGE_S_MAX = 8 * 86_400.0
 _OBJECTS_AGE_S_MAX = 36 * 3600.0
 
 
-@effect_task
+@tenacious_task(RETRY_DELAYS_S)
 def take_backup(run: str, kind: str) -> dict[str, Any]:
     """Take a physical backup of PostgreSQL. Effect: objects in the repository; the same run takes it once.
+
+    Args:
+        kind: full, differential, incremental, or auto: full once a week, incremental between where the engine can.
 
     Raises: ConfigError where the engine or the bucket is not there, TransientError while the store is away.
     """
     world = open_world()
     engine = world.backup_engine("write")
-    with effect(Subject(run, ""), "backup", "taken", detail=kind, backup_kind=kind, engine=engine.name) as outcome:
+    chosen = BackupKind(kind) if kind != AUTO else _choose_kind(engine)
+    subject = Subject(run, "")
+    with effect(subject, "backup", "taken", detail=kind, backup_kind=chosen.value, engine=engine.name) as outcome:
         fingerprint = partial(world.fingerprints.take, f"slipway-{run}-{kind}")
-        taken = engine.backup(
-            BackupKind(kind), label=f"run {run} {kind}", limit_s=LIMIT_S, on_progress=_show, extra=fingerprint
-        )
-        outcome.update(_facts(taken))
+        taken = engine.backup(chosen, label=f"run {run} {kind}", limit_s=LIMIT_S, on_progress=_show, extra=fingerprint)
+        earlier = [one for one in engine.backups() if one.is_done and one.kind is taken.kind and one.id != taken.id]
+        outcome.update(_facts(taken, earlier[-1] if earlier else None))
     return taken.as_dict()
+
+
+def _choose_kind(engine: BackupEngine) -> BackupKind:
+    return choose_kind(engine.backups(), engine.kinds, engine=engine.name, now=open_world().clock.now())
 
 
 @effect_task
@@ -68,7 +83,7 @@ def copy_elsewhere(run: str) -> dict[str, Any]:
         return {}
     subject = Subject(run, "")
     with effect(subject, "copies", "stored_elsewhere", where=place.where, is_apart=place.is_apart) as outcome:
-        copied = copies.elsewhere()
+        copied = copies.elsewhere(open_world().backup_engine("write").backups())
         outcome.update(copied.as_dict() if copied else {})
     return outcome
 
@@ -78,13 +93,47 @@ def expire_backups(run: str) -> list[str]:
     """Remove what no rule keeps, and dumps beyond the newest. Effect: objects go from sight; holds stay."""
     world = open_world()
     engine = world.backup_engine("expire")
-    now, rules = world.clock.now(), Retention()
-    choice = choose_expired(list(engine.backups()), rules, now=now)
-    with effect(Subject(run, ""), "retention", "applied", expired=list(choice.expired)) as outcome:
+    now, rules = world.clock.now(), world.retention
+    choice = choose_kept()
+    with effect(
+        Subject(run, ""), "retention", "applied", rules=rules.as_text(), expired=list(choice.expired)
+    ) as outcome:
         gone = engine.expire(choice.expired, dry_run=False, window_begin=_window_begin(now))
-        dumps = world.backup_copies.expire(keep=DUMPS_KEPT, dry_run=False)
-        outcome.update(log_since=gone.log_since, dumps=list(dumps))
+        dumps = world.backup_copies.expire(keep=rules.dumps, dry_run=False)
+        outcome.update(log_since=gone.log_since, dumps=list(dumps), kept=_as_lists(choice))
     return [*choice.expired, *dumps]
+
+
+@effect_task
+def expire_elsewhere(run: str) -> list[str]:
+    """Remove at the second place what the rules keep neither there nor here. Effect: files go; holds stay."""
+    world = open_world()
+    copies, now, rules, proven = world.backup_copies, world.clock.now(), world.retention, _proven()
+    gone = copies.expire_elsewhere(rules, now=now, proven=proven, dry_run=True)
+    if not gone:
+        return []
+    subject, where = Subject(run, ""), copies.place().where
+    with effect(subject, "second_place", "expired", where=where, rules=rules.as_text(), files=len(gone)) as outcome:
+        gone = copies.expire_elsewhere(rules, now=now, proven=proven, dry_run=False)
+        outcome.update(first=list(gone[:_NAMED_MAX]), backups_left=[one.id for one in copies.kept_elsewhere()])
+    return list(gone)
+
+
+def choose_kept() -> Choice:
+    """Which backups the rules let go now, and by which rule each other one stays."""
+    world = open_world()
+    backups = list(world.backup_engine("read").backups())
+    return choose_expired(backups, world.retention, now=world.clock.now(), proven=_proven())
+
+
+def _proven() -> set[str]:
+    """The backups that a drill restored and proved."""
+    found = open_world().ledger.entries(kinds=["backup.proven"], newest_first=True, limit=1000)
+    return {str(entry.data.get("backup", "")) for entry in found}
+
+
+def _as_lists(choice: Choice) -> dict[str, list[str]]:
+    return {name: list(rules) for name, rules in choice.kept.items()}
 
 
 @effect_task
@@ -130,7 +179,17 @@ def publish_protection(expired: int, swept: int, is_new: bool) -> list[str]:
     done = tuple(one for one in engine.backups() if one.is_done)
     protections = tuple(judge_all())
     log = engine.wal_state(since=_oldest_segment(done))
-    report = BackupReport(protections, done, log, world.backup_copies.place(), expired, swept, is_new)
+    report = BackupReport(
+        protections,
+        done,
+        log,
+        world.backup_copies.place(),
+        expired,
+        swept,
+        is_new,
+        rules=world.retention.as_text(),
+        kept=choose_kept().kept,
+    )
     description = say("backup.report_description", language=world.language)
     world.screen.report("backup", markdown=render_report(report, language=world.language), description=description)
     return [
@@ -157,8 +216,10 @@ def judge_all() -> list[Protection]:
     for database in world.backup_copies.databases():
         entry = _newest("dump.taken", database=database)
         found.append(_judge_entry(f"dump of {database}", entry, copied_at, now, _COPY_AGE_S_MAX))
-    entry = _newest("objects.copied", bucket=BUCKET)
-    return [*found, _judge_entry(f"bucket {BUCKET}", entry, copied_at, now, _OBJECTS_AGE_S_MAX)]
+    for bucket in find_buckets():
+        entry = _newest("objects.copied", bucket=bucket)
+        found.append(_judge_entry(f"bucket {bucket}", entry, copied_at, now, _OBJECTS_AGE_S_MAX))
+    return found
 
 
 def _judge_entry(
@@ -190,14 +251,15 @@ def _oldest_segment(done: list[Backup] | tuple[Backup, ...]) -> str:
 
 
 def _window_begin(now: datetime) -> datetime:
-    return now - timedelta(days=Retention().window_days)
+    return now - timedelta(days=open_world().retention.window_days)
 
 
-def _facts(taken: Backup) -> dict[str, Any]:
-    """What the ledger keeps of a backup: its facts, and how fast it was."""
+def _facts(taken: Backup, before: Backup | None) -> dict[str, Any]:
+    """What the ledger keeps of a backup: its facts, how fast it was, and by how much it outgrew the one before."""
     rate = int(taken.size_bytes / taken.seconds) if taken.seconds else 0
     facts = {name: value for name, value in taken.as_dict().items() if name not in ("kind", "engine", "hold")}
-    return {**facts, "seconds": round(taken.seconds, 3), "bytes_per_s": rate}
+    grown = {"stored_grown_bytes": taken.stored_bytes - before.stored_bytes} if before else {}
+    return {**facts, "seconds": round(taken.seconds, 3), "bytes_per_s": rate, **grown}
 
 
 def _show(progress: BackupProgress) -> None:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from blocks.world import open_world
 from domain.cleanup import COMPLETED, PLANNED, Course, Plan, next_pause, refuse_drift
-from domain.cleanup_policy import OWN
 from domain.errors import ConfigError, SlipwayError
 from domain.ports_cleanup import Expired, ExpiringRows, Key
 from tasks.cleanup_policies import (
     find_approved_plan,
     hash_holds,
     judge,
+    list_places,
     read_any,
     read_policies,
     read_policy,
@@ -40,16 +40,8 @@ def list_policies(run: str, application: str, environment: str, policy: str) -> 
 
     Effect: none; kept, so that a run which is started again works on the same list.
     """
-    world = open_world()
-    places = (
-        [(application, environment)] if application else [(one.name, environment) for one in world.applications.list()]
-    )
-    if application in ("", OWN):
-        places = [place for place in places if place[0] != OWN] + [(OWN, "")]
-    elif application:
-        world.applications.get(application)
     found: list[list[str]] = []
-    for name, place in places:
+    for name, place in list_places(application, environment):
         try:
             known = [one.name for one in (*read_policies(name, place), *read_things(name))]
             found += [[name, place, one, ""] for one in known if policy in ("", one)]

@@ -14,7 +14,7 @@ from domain.cleanup_policy import OWN, HoldPart
 from domain.errors import ConfigError, RefusedError
 from domain.holds import HOLD_KINDS, LIFTED, PLACED, Hold, read_holds
 from tasks.approval import authorise
-from tasks.archive import read_archive
+from tasks.archive import partition_of, read_archive
 from tasks.cleanup_policies import read_any, read_plans, subject_of
 from tasks.recording import effect, effect_task, record
 
@@ -144,8 +144,9 @@ def restore_rows(
     with ExitStack() as stack:
         told = stack.enter_context(effect(subject, "restoration", "completed", detail=prefix, prefix=prefix))
         folder = stack.enter_context(world.cleaning.folder())
-        tables = read_archive(json.loads(content), folder)
-        told["tables"] = world.cleaning.rows(application, environment).restore(tables)
+        manifest = json.loads(content)
+        tables, partition = read_archive(manifest, folder), partition_of(manifest)
+        told["tables"] = world.cleaning.rows(application, environment).restore(tables, partition=partition)
     return dict(told["tables"])
 
 

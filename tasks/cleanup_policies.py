@@ -32,6 +32,19 @@ AnyPolicy = CleanupPart | ThingsPart
 _ENTRIES_MAX = 100_000
 
 
+def list_places(application: str, environment: str) -> list[tuple[str, str]]:
+    """Every application with that environment, or one; and Slipway itself, which is in none.
+
+    Raises: ConfigError for an application that there is not.
+    """
+    world = open_world()
+    if application == OWN:
+        return [(OWN, "")]
+    if application:
+        return [(world.applications.get(application).name, environment)]
+    return [*((one.name, environment) for one in world.applications.list() if one.name != OWN), (OWN, "")]
+
+
 def read_policies(application: str, environment: str) -> tuple[CleanupPart, ...]:
     """Read the policies of the release that is live there; Slipway's own for `slipway`."""
     world = open_world()

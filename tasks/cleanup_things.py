@@ -17,6 +17,8 @@ PORTION = 200
 
 def _open(application: str, name: str) -> tuple[ThingsPart, Expirables]:
     policy = next(one for one in read_things(application) if one.name == name)
+    if policy.kind == "objects":
+        return policy, open_world().cleaning.objects(policy.bucket, policy.prefix)
     kinds = open_world().cleaning.expirables()
     if policy.kind not in kinds:
         raise ConfigError(f"Policy '{name}': this installation has no {policy.kind}. There are: {', '.join(kinds)}.")

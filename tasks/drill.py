@@ -13,8 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from blocks.world import World, open_world
-from domain.application import ApplicationFile
-from domain.backup import Backup, Evidence
+from domain.backup import Backup, Evidence, Target
 from domain.canonical import digest_of
 from domain.catalogue import say
 from domain.drill import (
@@ -45,16 +44,17 @@ from domain.errors import ConfigError, InvariantError, SlipwayError, TransientEr
 from domain.expectations import read_suite
 from domain.fingerprint import compare_fingerprints
 from domain.ledger import verify_chain
+from domain.ports_drill import Findings
 from domain.verdict import Verdict
 from tasks.approval import read_live
+from tasks.data import PRODUCTION, read_data
 from tasks.incident import notify, open_incident
-from tasks.instances import find_manifest, read_application_file
+from tasks.instances import find_manifest
 from tasks.recording import Subject, effect, effect_task, reading_task, record
 
 LIMIT_S = 6 * 3600.0
 EXPECTATIONS_LIMIT_S = 900.0
 TAMPER_EVERY = timedelta(days=7)
-PRODUCTION = "production"
 _ATTEMPTS_MAX, _PAUSE_S = 3, 5.0
 _TREND = 120
 _RECORDS = 10_000
@@ -74,13 +74,16 @@ class Looked:
 @dataclass(frozen=True, slots=True)
 class Restored:
     """A backup that is a server now, or not: see the checks. `damage` is what was done to it on purpose; `evidence`
-    what its engine compared before it laid anything out."""
+    what its engine compared before it laid anything out; `lsn` how far it came, `last_commit_at` (ISO 8601) the last
+    commit that it has."""
 
     checks: tuple[Check, ...]
     figures: dict[str, float] = field(default_factory=dict[str, float])
     is_running: bool = False
     damage: str = ""
     evidence: Evidence | None = None
+    lsn: str = ""
+    last_commit_at: str = ""
 
 
 @reading_task
@@ -151,8 +154,11 @@ def prove_last_result(run: str) -> Check:
 
 
 @reading_task
-def restore_scratch(run: str, backup: str, name: str, damage: str = "") -> Restored:
+def restore_scratch(run: str, backup: str, name: str, damage: str = "", target: Target | None = None) -> Restored:
     """Steps 3, 4, 6 and 7: lay a backup out on a scratch server, and let it recover to the place that it names.
+
+    Args:
+        target: recover to this place instead.
 
     Effect: a server with its files on this machine, until `destroy_scratch`. May be repeated.
     """
@@ -163,7 +169,7 @@ def restore_scratch(run: str, backup: str, name: str, damage: str = "") -> Resto
         return Restored((space,))
     for attempt in range(1, _ATTEMPTS_MAX + 1):
         try:
-            restored = _restore(world, known, name, damage)
+            restored = _restore(world, known, name, damage, target)
         except TransientError as exc:
             if attempt == _ATTEMPTS_MAX:
                 return Restored((_space_now(world, known, name, space), unavailable("restore.files", str(exc))))
@@ -182,10 +188,10 @@ def _space_now(world: World, backup: Backup, name: str, before: Check) -> Check:
     return before if now.outcome is Outcome.PASS else now
 
 
-def _restore(world: World, backup: Backup, name: str, damage: str) -> Restored:
+def _restore(world: World, backup: Backup, name: str, damage: str, asked: Target | None) -> Restored:
     engine, scratch = world.backup_engine("read"), world.scratch
     manifest = engine.manifest(backup.id)
-    target, known = named_target(backup, manifest.extra if manifest else {})
+    target, known = (asked, None) if asked else named_target(backup, manifest.extra if manifest else {})
     if target is None:
         return Restored((failed("target.reached", "target_none"),))
     begun = time.monotonic()
@@ -202,9 +208,18 @@ def _restore(world: World, backup: Backup, name: str, damage: str) -> Restored:
             checks.append(failed("recovery.server", "recovery_failed", error=str(exc)[:400]))
             return Restored(tuple(checks), figures, damage=done, evidence=proven)
     checks.append(passed("recovery.server", "recovered", seconds=recovered.seconds))
-    checks.append(check_target(target, known.lsn if known else backup.target_lsn, recovered.lsn))
+    expected = known.lsn if known else "" if asked else backup.target_lsn
+    checks.append(check_target(target, expected, recovered.lsn))
     figures |= {"recovery_s": recovered.seconds, "rto_s": time.monotonic() - begun}
-    return Restored(tuple(checks), figures, is_running=True, damage=done, evidence=proven)
+    return Restored(
+        tuple(checks),
+        figures,
+        is_running=True,
+        damage=done,
+        evidence=proven,
+        lsn=recovered.lsn,
+        last_commit_at=recovered.last_commit_at,
+    )
 
 
 @reading_task
@@ -271,7 +286,7 @@ def await_data(run: str, name: str) -> tuple[Check, ...]:
     world, count = open_world(), 0
     for application in world.applications.list():
         with suppress(SlipwayError):
-            count += bool(_read_suites(world, application.name))
+            count += bool(_read_suites(world, application.name, PRODUCTION))
     if count:
         world.scratch.await_expectations(name)
     return ()
@@ -285,16 +300,9 @@ def prove_data(run: str, name: str) -> tuple[tuple[Check, ...], tuple[str, ...]]
     checks: list[Check] = []
     lines: list[str] = []
     for application in world.applications.list():
-        try:
-            suites = _read_suites(world, application.name)
-        except SlipwayError as exc:
-            checks.append(unavailable(f"expectations.{application.name}", str(exc)))
-            continue
-        if suites:
-            database = f"{application.name}_{PRODUCTION}"
-            found = world.scratch.expect(name, database, suites, limit_s=EXPECTATIONS_LIMIT_S)
-            checks += found.checks
-            lines += found.lines
+        found = _expect(world, name, application.name, PRODUCTION)
+        checks += found.checks
+        lines += found.lines
     if not checks:
         checks.append(
             unavailable("expectations.suites", "no application in production names any ([data] in slipway.toml)")
@@ -302,26 +310,42 @@ def prove_data(run: str, name: str) -> tuple[tuple[Check, ...], tuple[str, ...]]
     return tuple(checks), tuple(lines)
 
 
-def _read_suites(world: World, application: str) -> Mapping[str, Any]:
+@reading_task
+def prove_data_of(run: str, name: str, application: str, environment: str) -> tuple[tuple[Check, ...], tuple[str, ...]]:
+    """The suites of one application's live release, on its restored database; returns checks and findings."""
+    found = _expect(open_world(), name, application, environment)
+    if found.checks:
+        return tuple(found.checks), tuple(found.lines)
+    return (unavailable("expectations.suites", "the live release names none ([data] in slipway.toml)"),), ()
+
+
+def _expect(world: World, name: str, application: str, environment: str) -> Findings:
+    try:
+        suites = _read_suites(world, application, environment)
+    except SlipwayError as exc:
+        return Findings((unavailable(f"expectations.{application}", str(exc)),))
+    if not suites:
+        return Findings(())
+    return world.scratch.expect(name, f"{application}_{environment}", suites, limit_s=EXPECTATIONS_LIMIT_S)
+
+
+def _read_suites(world: World, application: str, environment: str) -> Mapping[str, Any]:
     """The suites of the release that is live, by application and file."""
-    live = read_live.fn(application, PRODUCTION)
-    if not live:
+    data, live = read_data(application, environment), read_live.fn(application, environment)
+    if data is None:
         return {}
-    site = next(one.name for one in world.environment(PRODUCTION).sites if one.role == "primary")
-    file: ApplicationFile = read_application_file(application, PRODUCTION, site, live)
-    if file.data is None:
-        return {}
+    site = world.environment(environment).primary.name
     manifest = find_manifest(application, live)
-    target = world.target(PRODUCTION, site)
+    target = world.target(environment, site)
     return {
         f"{application}.{path.rpartition('/')[2].removesuffix('.json')}": read_suite(
             target.read_file(manifest, path), file=path
         )
-        for path in file.data.expectations
+        for path in data.expectations
     }
 
 
-@effect_task
+@reading_task
 def destroy_scratch(run: str, name: str) -> Check:
     """Step 13: end the server and remove its files. Effect: may be repeated."""
     begun = time.monotonic()

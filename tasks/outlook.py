@@ -7,12 +7,12 @@ from typing import Any
 
 from blocks.world import World, open_world
 from domain.advice import Advice, CleanUp, is_settled
-from domain.capacity import GpuModel, PlannedEvent, VectorPlan
-from domain.capacity_page import Page, choose_plots, has_crossing, render_html, render_markdown, summarise
+from domain.capacity import GpuModel, PlannedEvent, PostgresSource, VectorPlan
+from domain.capacity_page import Page, choose_plots, has_crossing, policy_of, render_html, render_markdown, summarise
 from domain.capacity_plot import plot_outlook
 from domain.catalogue import say
 from domain.crossing import SEARCH_DAYS
-from domain.errors import ConfigError, SlipwayError, TransientError
+from domain.errors import ConfigError, SlipwayError
 from domain.limits import Limit
 from domain.outlook import Outlook, Surroundings, look_ahead, wants_hours
 from domain.ports_capacity import HeavyQuery
@@ -145,6 +145,7 @@ def _give_advice(run: str, world: World, outlooks: Sequence[Outlook]) -> None:
             reason=one.advice.reason.text(world.language),
             cost_per_month=one.advice.cost_per_month,
             parameters=parameters,
+            policy=policy_of(one.advice),
         )
 
 
@@ -200,13 +201,27 @@ def _draw(world: World, chosen: Sequence[Outlook]) -> dict[str, str]:
 
 
 def _heavy_queries(world: World, outlooks: Sequence[Outlook]) -> list[HeavyQuery]:
-    """The heaviest queries where a database is what runs out; [] where nobody counts them."""
-    if not any(one.resource.metric in _OF_DATABASES and has_crossing(one) for one in outlooks):
-        return []
-    try:
-        return world.heavy_queries.heaviest(limit=QUERIES_MAX)
-    except TransientError:
-        return []
+    """The heaviest queries of each server that runs out of something; none of one that nobody counts."""
+    servers = _short_servers(world, outlooks)
+    found: list[HeavyQuery] = []
+    for server in servers:
+        try:
+            queries = world.heavy_queries.heaviest(server, limit=QUERIES_MAX)
+        except SlipwayError:
+            continue  # that it is away stands among the gaps
+        found += [replace(one, database=f"{server}/{one.database}") if len(servers) > 1 else one for one in queries]
+    return found
+
+
+def _short_servers(world: World, outlooks: Sequence[Outlook]) -> list[str]:
+    """Database servers that run out of something; the stack's own also where this machine runs out of processor."""
+    short = [one.resource for one in outlooks if has_crossing(one)]
+    servers = {one.owner for one in short if one.metric in _OF_DATABASES}
+    here = [source.name for source in world.usage_sources()]
+    if any(f"machine:{one.owner}" in here for one in short if one.metric is Metric.CPU):
+        sources = world.capacity.read().sources
+        servers |= {source.owner for source in sources if isinstance(source, PostgresSource) and not source.url}
+    return sorted(servers)
 
 
 def _gaps(world: World) -> list[str]:
@@ -216,11 +231,19 @@ def _gaps(world: World) -> list[str]:
     for source in world.usage_sources():
         begin, newest = end - GAPS_SHOWN, world.usage_store.newest(source.name)
         gaps = world.usage_store.gaps(source.name, begin=begin, end=newest or end)
-        gaps = gaps[1:] if gaps and gaps[0].interval.begin == begin and not gaps[0].reason else gaps
+        if gaps and gaps[0].interval.begin == begin and newest and not _was_read_before(world, source.name, begin):
+            gaps = gaps[1:]  # nobody knew of it then
         if gaps:
             hours = sum(gap.interval.seconds for gap in gaps) / HOUR_S
             lines.append(_say_gap(world, source.name, hours=hours, count=len(gaps), reason=gaps[-1].reason))
     return lines
+
+
+def _was_read_before(world: World, source: str, begin: datetime) -> bool:
+    """Whether a source gave anything before a moment."""
+    oldest = begin - timedelta(days=world.capacity.read().collecting.day_days)
+    before = world.usage_store.gaps(source, begin=oldest, end=begin)
+    return sum(gap.interval.seconds for gap in before) < (begin - oldest).total_seconds()
 
 
 def _say_gap(world: World, source: str, *, hours: float, count: int, reason: str) -> str:

@@ -5,7 +5,7 @@ and what is retried. A crash between the two entries leaves an intent without an
 """
 
 import logging
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -54,12 +54,14 @@ def is_engine_away() -> bool:
 
 
 class _Task(Task[P, R]):
-    """A task that is a plain call where there is no engine; it is tried again there, too."""
+    """A task that is a plain call where there is no engine; it is tried again there, too, `delays_s` apart."""
+
+    delays_s: Sequence[float] = RETRY_DELAYS_S[:2]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         if not _is_engine_away.get():
             return super().__call__(*args, **kwargs)
-        for delay_s in RETRY_DELAYS_S[:2]:
+        for delay_s in self.delays_s:
             try:
                 return self.fn(*args, **kwargs)
             except TransientError:
@@ -76,6 +78,23 @@ def effect_task(function: Callable[P, R]) -> Task[P, R]:
         retry_delay_seconds=RETRY_DELAYS_S,
         retry_condition_fn=is_transient,
     )
+
+
+def tenacious_task(delays_s: Sequence[float]) -> Callable[[Callable[P, R]], Task[P, R]]:
+    """Make a task of one effect that outlasts a longer absence of the world: tried again after each of these pauses."""
+
+    def make(function: Callable[P, R]) -> Task[P, R]:
+        made = _Task(
+            function,
+            persist_result=True,
+            retries=len(delays_s),
+            retry_delay_seconds=list(delays_s),
+            retry_condition_fn=is_transient,
+        )
+        made.delays_s = delays_s
+        return made
+
+    return make
 
 
 def reading_task(function: Callable[P, R]) -> Task[P, R]:

@@ -9,7 +9,8 @@ from datetime import timedelta
 from typing import Any
 
 from blocks.world import open_world
-from domain.errors import RefusedError
+from domain.cost import Costs, cost_of
+from domain.errors import ConfigError, RefusedError
 from domain.rollout import CLOSING_KINDS, OPENING_KINDS, OpenRollout, open_rollouts
 from domain.scaling import (
     AUTHORISING_KINDS,
@@ -56,7 +57,20 @@ def look_at_size(application: str, environment: str, change: Change, reason: str
         )
     now, then = (size.filled(instances=service.instances, workers=service.workers) for size in (before, after))
     sites = tuple(site.name for site in place.sites)
-    return SizeShown(application, environment, live, sites, before, after, now, then, reason[:500], requester)
+    costs = _read_costs(application, environment, now, then, sites=len(sites))
+    return SizeShown(application, environment, live, sites, before, after, now, then, reason[:500], requester, costs)
+
+
+def _read_costs(application: str, environment: str, now: Size, then: Size, *, sites: int) -> Costs:
+    """What a month costs before and after; prices that can't be read stop no change of size."""
+    try:
+        plan = open_world().capacity.read()
+    except ConfigError as exc:
+        return Costs(problem=str(exc).splitlines()[0][:160])
+    before, after = (
+        cost_of(plan, application=application, environment=environment, size=size, sites=sites) for size in (now, then)
+    )
+    return Costs(before, after)
 
 
 @effect_task

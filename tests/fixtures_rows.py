@@ -14,7 +14,12 @@ from domain.cleanup_policy import CleanupPart
 from domain.ports_cleanup import Expired
 
 NOW = datetime(2026, 7, 1, tzinfo=UTC)
-SCHEMA = """
+VISITS = """
+CREATE TABLE visits (id bigint, at timestamptz NOT NULL, page text, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+"""
+SCHEMA = (
+    VISITS
+    + """
 CREATE TABLE tickets (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, customer int NOT NULL, subject text,
     created_at timestamptz NOT NULL, words tsvector GENERATED ALWAYS AS (to_tsvector('english', subject)) STORED);
 CREATE INDEX ON tickets (created_at);
@@ -23,9 +28,9 @@ CREATE TABLE comments (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, ticke
 CREATE INDEX ON comments (ticket_id);
 CREATE TABLE files (id int PRIMARY KEY, comment_id bigint NOT NULL REFERENCES comments, content bytea);
 CREATE INDEX ON files (comment_id);
-CREATE TABLE visits (id bigint, at timestamptz NOT NULL, page text, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
 CREATE TABLE notes (id int PRIMARY KEY, at date NOT NULL, mark text);
 """
+)
 _numbers = itertools.count(1)
 
 
@@ -49,6 +54,14 @@ class RowsStage:
 
     def fill(self, old: int, new: int, *, comments: int = 0, files: int = 0) -> None:
         """Tickets of two years and of yesterday, each with so many comments with so many files."""
+        self.fill_tickets(old, new, comments=comments)
+        self.run(
+            "INSERT INTO files SELECT row_number() OVER (), c.id, '\\x00ff' FROM comments c, generate_series(1, %s) n",
+            files,
+        )
+
+    def fill_tickets(self, old: int, new: int, *, comments: int = 0) -> None:
+        """Tickets of two years and of yesterday, each with so many comments."""
         for count, days in ((old, 730), (new, 1)):
             self.run(
                 "INSERT INTO tickets (customer, subject, created_at) "
@@ -61,10 +74,6 @@ class RowsStage:
             "INSERT INTO comments (ticket_id, body) SELECT id, CASE n WHEN 1 THEN NULL WHEN 2 THEN '' ELSE 'x,' END "
             "FROM tickets, generate_series(1, %s) n",
             comments,
-        )
-        self.run(
-            "INSERT INTO files SELECT row_number() OVER (), c.id, '\\x00ff' FROM comments c, generate_series(1, %s) n",
-            files,
         )
 
     def months(self, first: int = 1, last: int = 6, *, rows: int = 40) -> None:

@@ -35,7 +35,7 @@ _OVERLAP_BYTES = 1024
 # Where secrets live. `postgres` is scanned table by table instead, as whoever reads it sees it.
 HOLDERS = re.compile(
     r"([^/]+/){0,2}credentials[^/]*\.json|credentials(\.d|-[^/]*)?/.*|s3-identities\.json|s3/security(\.toml|/.*)|postgres/.*"
-    r"|supervisor/groups/.*\.conf|supervisor/launch/.*\.json"
+    r"|pgbackrest/[a-z]+/pgbackrest\.conf|supervisor/groups/.*\.conf|supervisor/launch/.*\.json"
     # the demo plays people and a forge: their authenticators, and what the forge signs with
     r"|demo/people\.json|repositories/[^/]+\.git/hook\.json"
 )

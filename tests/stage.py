@@ -1,5 +1,6 @@
 """The stage on which whole flows are tried: an in-memory world with one application."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from blocks.memory_world import MemoryWorld
@@ -49,11 +50,11 @@ class Stage:
 
     world: MemoryWorld = field(default_factory=MemoryWorld)
 
-    def pin(self, letter: str, *, file: str = FILE) -> str:
+    def pin(self, letter: str, *, file: str = FILE, files: Mapping[str, str] | None = None) -> str:
         """Pin a release and let every site know its bytes; returns its digest."""
         manifest = _manifest(letter)
         for site in self.world.sites.values():
-            site.target.add(manifest, {"slipway.toml": file})
+            site.target.add(manifest, {"slipway.toml": file, **(files or {})})
         data = {"manifest": manifest.as_dict(), "requester": "bob"}
         self.world.ledger.append(
             Event(kind="release.pinned", application=APPLICATION, release=manifest.digest, data=data)

@@ -1,4 +1,6 @@
-"""What clean-up costs: `python -m benchmarks cleanup [--full]`; --full deletes 1,000,000 of 5,000,000 rows, else 1/10.
+"""What clean-up costs: `python -m benchmarks cleanup [--full | --rows=N]`.
+
+Deletes 100,000 of 500,000 rows; --full 1,000,000 of 5,000,000; --rows=N of five times as many.
 
 On a throw-away PostgreSQL that writes durably, as in the stack. Everything is compared within one run: a paced clean-up
 with the load before and after it, unpaced batches with one DELETE, dropping partitions with one DELETE (time, and WAL
@@ -196,6 +198,9 @@ def compare_load(url: str, count: int) -> None:
 
 def main() -> None:
     count = 1_000_000 if "--full" in sys.argv else 100_000
+    for word in sys.argv:
+        if word.startswith("--rows="):
+            count = int(word.removeprefix("--rows="))
     with tempfile.TemporaryDirectory(prefix="slipway-bench-", dir="/tmp") as name:
         folder = Path(name)
         folder.chmod(0o755)

@@ -2,7 +2,7 @@
 
 Prints accuracy and coverage per group, crossings, error after an outage, and what each forecaster costs. `python -m
 benchmarks.forecast predict --data DIR --tasks TASKS.csv --out PREDICTIONS.parquet` forecasts tasks made elsewhere with
-ours alone. One thread; parquet needs pyarrow.
+ours alone. One thread; pyarrow is fetched where it is lacking.
 """
 
 import argparse
@@ -38,12 +38,14 @@ def main(words: list[str] | None = None) -> None:
 
     if not given.data.is_dir():
         raise SystemExit(f"No folder {given.data}. Name the one with the series: --data DIR")
-    tasks = read_tasks(given.data, given.tasks or given.data / "tasks.csv")
+    tasks, refused = read_tasks(given.data, given.tasks or given.data / "tasks.csv")
     if given.command == "predict":
         from benchmarks.forecast.ours import write_predictions
 
-        write_predictions(tasks, given.out)
+        write_predictions(tasks, refused, given.out)
         return
+    if refused:
+        raise SystemExit("\n".join(f"Task {one.task_id}: {one.reason}" for one in refused))
     from benchmarks.forecast.compare import compare
 
     compare(sample(tasks, given.sample), ours_only=given.ours_only)

@@ -5,15 +5,17 @@ import sys
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from benchmarks.forecast.answers import Answer, Dates
-from benchmarks.forecast.tasks import MEAN_DAYS, SEARCH_DAYS, Task
+from benchmarks.forecast.tasks import MEAN_DAYS, SEARCH_DAYS, Refused, Task
 from domain.crossing import Crossing, chance_of, find_crossing, scores_above
 from domain.forecast import Forecast, forecast_all
 
 DAY_S = 86400
+CROSSING = ["task_id", "probability", "date_median", "date_lo80", "date_hi80", "date_lo95", "date_hi95"]
 
 
 def forecast_tasks(tasks: list[Task]) -> tuple[dict[str, Answer], dict[str, str]]:
@@ -71,42 +73,67 @@ def dates_of(crossing: Crossing, start: np.datetime64) -> Dates:
     return Dates(crossing.probability, *days)
 
 
-def write_predictions(tasks: list[Task], out: Path) -> None:
-    """Forecast tasks and write PREDICTIONS.parquet; where tasks have limits also PREDICTIONS.crossing.csv beside it."""
+def write_predictions(tasks: list[Task], wrong: list[Refused], out: Path) -> None:
+    """Forecast tasks and write PREDICTIONS.parquet; where tasks have limits also PREDICTIONS.crossing.csv beside it.
+
+    Every task has its rows: empty ones where it can't be forecast, with the reason in PREDICTIONS.refused.csv.
+    """
     import pyarrow
     import pyarrow.parquet as parquet
 
-    answers, refused = forecast_tasks(tasks)
-    for task_id, reason in refused.items():
-        print(f"task {task_id}: {reason}", file=sys.stderr)
-    if refused:  # no data is no forecast, and a reason
-        rows = [["task_id", "reason"], *([task_id, reason] for task_id, reason in refused.items())]
-        with out.with_suffix(".refused.csv").open("w", newline="") as file:
-            csv.writer(file).writerows(rows)
-    known = [task for task in tasks if task.task_id in answers]
-    steps = [answers[task.task_id].lines.shape[1] for task in known]
-    ids = np.repeat([task.task_id for task in known], steps) if known else np.array([], dtype=str)
-    columns = {
-        "task_id": ids.astype(np.int64) if all(task.task_id.isdigit() for task in tasks) else ids,
-        "step": np.concatenate([np.arange(1, count + 1) for count in steps]) if steps else np.array([], dtype=np.int64),
+    answers, reasons = forecast_tasks(tasks)
+    refused = [
+        *wrong,
+        *(
+            Refused(t.task_id, reasons[t.task_id], t.horizon, t.limit is not None)
+            for t in tasks
+            if t.task_id in reasons
+        ),
+    ]
+    nothing = {one.task_id: Answer(np.full((5, one.horizon), np.nan), None) for one in refused}
+    all_answers = answers | nothing
+    steps = [answer.lines.shape[1] for answer in all_answers.values()]
+    ids = np.repeat(np.array(list(all_answers), dtype=str), steps)
+    is_number = all(task_id.isdecimal() and str(int(task_id)) == task_id for task_id in all_answers)
+    columns: dict[str, Any] = {
+        "task_id": ids.astype(np.int64) if is_number else ids,
+        "step": np.concatenate([np.arange(0), *(np.arange(1, count + 1) for count in steps)]),
     }
-    for i, name in enumerate(("mean", "lo80", "hi80", "lo95", "hi95")):
-        lines = [answers[task.task_id].lines[i] for task in known]
-        columns[name] = np.concatenate(lines) if lines else np.array([], dtype=float)
+    lines = np.concatenate([np.empty((5, 0)), *(answer.lines for answer in all_answers.values())], axis=1)
+    for name, line in zip(("mean", "lo80", "hi80", "lo95", "hi95"), lines, strict=True):
+        columns[name] = pyarrow.array(line, mask=np.isnan(line))
+    out.parent.mkdir(parents=True, exist_ok=True)
     parquet.write_table(pyarrow.table(columns), out, compression="zstd")
-    limited = [task for task in known if task.limit is not None]
-    if limited:
-        write_crossings(limited, answers, out.with_suffix(".crossing.csv"))
-    print(f"{len(known)} tasks forecast, {len(refused)} refused, {len(limited)} with a limit: {out}")
+    limited = [task for task in tasks if task.limit is not None and task.task_id in answers]
+    unlimited = [one for one in refused if one.is_limited]
+    write_crossings(limited, answers, unlimited, out.with_suffix(".crossing.csv"))
+    write_reasons(refused, out.with_suffix(".refused.csv"))
+    print(f"{len(answers)} tasks forecast, {len(refused)} refused, {len(limited)} with a limit: {out}")
 
 
-def write_crossings(tasks: list[Task], answers: dict[str, Answer], out: Path) -> None:
-    """Write dates and probabilities of crossing; a date is empty where nothing crosses."""
-    rows = ["task_id,probability,date_median,date_lo80,date_hi80,date_lo95,date_hi95"]
+def write_reasons(refused: list[Refused], out: Path) -> None:
+    """Write why tasks have no forecast; where all have one there is no such file."""
+    out.unlink(missing_ok=True)
+    if not refused:
+        return
+    with out.open("w", newline="") as file:
+        csv.writer(file).writerows([["task_id", "reason"], *([one.task_id, one.reason] for one in refused)])
+    for one in refused:
+        print(f"task {one.task_id}: {one.reason}", file=sys.stderr)
+
+
+def write_crossings(tasks: list[Task], answers: dict[str, Answer], refused: list[Refused], out: Path) -> None:
+    """Write dates and probabilities of crossing; a date is empty where nothing crosses, all of a refused task."""
+    out.unlink(missing_ok=True)
+    if not tasks and not refused:
+        return
+    rows: list[list[str]] = []
     for task in tasks:
         dates = answers[task.task_id].dates
         assert dates is not None
         start = task.first.astype("datetime64[D]")
         cells = ["" if day is None else str(start + np.timedelta64(day - 1, "D")) for day in dates.days()]
-        rows.append(",".join([task.task_id, f"{dates.probability:.4f}", *cells]))
-    out.write_text("\n".join(rows) + "\n")
+        rows.append([task.task_id, f"{dates.probability:.4f}", *cells])
+    rows += [[one.task_id, *[""] * (len(CROSSING) - 1)] for one in refused]
+    with out.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([CROSSING, *rows])

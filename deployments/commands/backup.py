@@ -15,7 +15,7 @@ from rich.table import Table
 
 from blocks.installation import read_installation
 from blocks.world import open_world
-from domain.backup import Backup, BackupKind
+from domain.backup import Backup
 from domain.chart import write_value
 from domain.errors import ConfigError
 from domain.ledger import Event
@@ -31,12 +31,14 @@ NOTHING_WRONG, UNPROTECTED = 0, 1
 @app.command("now")
 def take_now(
     dumps: Annotated[bool, typer.Option("--dumps", help="Also dump each database, as every Sunday.")] = False,
-    kind: Annotated[str, typer.Option(help="full, or incremental where the engine can.")] = "full",
+    kind: Annotated[
+        str, typer.Option(help="full; differential or incremental where the engine can; auto: as every night.")
+    ] = "full",
 ) -> None:
     """Start the flow `backup` and watch it to its end. Exit code 1 where it does not end well."""
-    if kind not in (BackupKind.FULL, BackupKind.INCREMENTAL):
-        raise ConfigError(f"--kind {kind} is not known. Use full or incremental.")
-    world = open_world()
+    world, able = open_world(), ("auto", *(one.value for one in open_world().backup_engine("read").kinds))
+    if kind not in able:
+        raise ConfigError(f"--kind {kind} can't be taken here. Use one of: {', '.join(able)}.")
     parameters = {"kind": kind, "with_dumps": dumps}
     run = world.flow_runs.start("backup/backup", parameters=parameters, idempotency_key=f"backup:{uuid4()}")
     console.print(f"Started: {world.run_records.url(run)}", soft_wrap=True)
@@ -56,14 +58,18 @@ def list_backups(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, complete.")] = False,
 ) -> None:
     """List every backup of PostgreSQL in the repository, oldest first; unfinished ones too."""
-    found = open_world().backup_engine("read").backups()
+    from domain.backup_report import explain_rule
+    from tasks.backup import choose_kept  # not at the top: it brings Prefect
+
+    found, kept = open_world().backup_engine("read").backups(), choose_kept().kept
     if as_json:
         for one in found:
-            typer.echo(json.dumps(one.as_dict()))
+            typer.echo(json.dumps({**one.as_dict(), "kept_by": list(kept.get(one.id, ()))}))
         return
-    table = Table("id", "kind", "state", "begun (UTC)", "took", "stored", "encrypted", "target", "hold", box=None)
+    table = Table("id", "kind", "state", "begun (UTC)", "took", "stored", "encrypted", "target", "kept by", box=None)
     for one in found:
-        table.add_row(*_row(one))
+        why = ", ".join(explain_rule(rule) for rule in kept.get(one.id, ()))
+        table.add_row(*_row(one), why or ("goes next" if one.is_done else "swept after a day"))
     console.print(table)
 
 
@@ -71,7 +77,7 @@ def list_backups(
 def show_status() -> None:
     """Say what is protected, and what each thing lacks. Exit code 1 where PostgreSQL is not protected."""
     from blocks.embedded_backups import probe_pgbackrest
-    from tasks.backup import judge_all  # not at the top: it brings Prefect
+    from tasks.backup import choose_kept, judge_all  # not at the top: it brings Prefect
 
     world = open_world()
     engine = world.backup_engine("write")
@@ -80,7 +86,8 @@ def show_status() -> None:
     console.print(f"engine {engine.name} {version}", soft_wrap=True)
     other = probe_pgbackrest(read_installation())
     words = f"{other.version}, present and not used" if other.is_available else f"unavailable: {other.reason}"
-    console.print(f"pgbackrest {words}", soft_wrap=True)
+    if engine.name != "pgbackrest":
+        console.print(f"pgbackrest {words}", soft_wrap=True)
     from domain.backup_report import explain_protection
 
     table = Table("what", "protected", "newest (UTC)", "stored", "encrypted", "lacks", box=None, pad_edge=False)
@@ -107,6 +114,12 @@ def show_status() -> None:
     place = world.backup_copies.place()
     console.print(
         f"second place: {place.where or 'none'}{f' ({place.reason})' if place.reason else ''}", soft_wrap=True
+    )
+    choice, elsewhere = choose_kept(), world.backup_copies.kept_elsewhere()
+    console.print(
+        f"kept: {len(choice.kept)} here, {len(elsewhere)} at the second place; rules: {world.retention.as_text()}; "
+        f"goes next: {', '.join(choice.expired) or 'none'} (why each stays: slipway backup list)",
+        soft_wrap=True,
     )
     raise typer.Exit(NOTHING_WRONG if protections[0].is_protected else UNPROTECTED)
 
@@ -135,14 +148,14 @@ def write_recovery_kit(
     """Write the recovery kit, which brings everything back on an empty machine. It holds every secret."""
     from blocks.backup_server import BackupServer
     from blocks.embedded_backups import superuser_url
-    from deployments.recovery_kit import make_kit, write_kit
+    from deployments.recovery_kit import digest_secrets, make_kit, write_kit
 
     installation, now = read_installation(), datetime.now(UTC)
     facts = BackupServer(lambda: superuser_url(installation)).facts()
-    write_kit(file, make_kit(installation, system_id=facts.system_id, now=now))
-    open_world().ledger.append(
-        Event("recovery_kit.written", actor=getpass.getuser(), key=f"recovery_kit.written:{uuid4()}", data={})
-    )
+    kit = make_kit(installation, system_id=facts.system_id, now=now)
+    write_kit(file, kit)
+    data, key = {"secrets_sha256": digest_secrets(kit["secrets"])}, f"recovery_kit.written:{uuid4()}"
+    open_world().ledger.append(Event("recovery_kit.written", actor=getpass.getuser(), key=key, data=data))
     console.print(f"{file}: the recovery kit. It opens every backup: print it, or keep it on a medium in a safe.")
     console.print("Then remove the file from this machine. After `slipway rotate` write a new one.")
 
@@ -151,4 +164,4 @@ def _row(one: Backup) -> tuple[str, ...]:
     begun = f"{one.begun_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
     took = f"{one.seconds:.1f} s" if one.is_done else "-"
     stored = write_value(one.stored_bytes, "bytes")
-    return (one.id, one.kind.value, one.state.value, begun, took, stored, one.encryption, one.target_lsn, one.hold)
+    return (one.id, one.kind.value, one.state.value, begun, took, stored, one.encryption, one.target_lsn)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from blocks.backup_keys import IDENTITY_SECRET
+from blocks.backup_keys import CIPHER_SECRET, IDENTITY_SECRET
 from blocks.drill_results import KEY_SECRET
 from blocks.postgres_roles import ensure_role, find_login_problem
 from blocks.postgres_session import GENERAL_ROLE
@@ -140,7 +140,7 @@ def _nothing(case: Case) -> None:
     """The parts read the new value when they start."""
 
 
-NOT_ROTATED = ("s3_encryption_key", IDENTITY_SECRET, KEY_SECRET)
+NOT_ROTATED = ("s3_encryption_key", CIPHER_SECRET, IDENTITY_SECRET, KEY_SECRET)
 """What opens backups that exist, and what their drills' results are signed with: replaced, those could not be read, and
 these not be told from forged ones, any more."""
 

@@ -2,15 +2,16 @@
 
 import json
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 
 from cryptography.fernet import Fernet
 
-from blocks.backup_keys import IDENTITY_SECRET, RECIPIENT_SECRET, make_identity, recipient_of
+from blocks.backup_keys import CIPHER_SECRET, IDENTITY_SECRET, RECIPIENT_SECRET, make_identity, recipient_of
 from blocks.drill_results import KEY_SECRET, make_key
 from blocks.installation import DRILL, GENERAL, PRODUCTION, credentials_path, write_private
 from blocks.settings_seal import key_name
+from domain.errors import ConfigError
 
 
 def _password() -> str:
@@ -47,11 +48,20 @@ RECIPES: dict[str, Callable[[], str]] = {
     "s3_backup_read_secret_key": _password,
     # encrypts at the bucket, and is never stored in the store
     "s3_encryption_key": lambda: secrets.token_hex(32),
+    # encrypts what pgBackRest stores; losing it loses that
+    CIPHER_SECRET: lambda: secrets.token_hex(32),
     IDENTITY_SECRET: make_identity,
     KEY_SECRET: make_key,
     "s3_usage_access_key": lambda: secrets.token_hex(10),
     "s3_usage_secret_key": _password,
 }
+
+GIVEN = {
+    f"SLIPWAY_BACKUP_COPY_{kind}": f"backup_copy_{kind.lower()}"
+    for kind in ("ACCESS_KEY", "SECRET_KEY", "EXPIRE_ACCESS_KEY", "EXPIRE_SECRET_KEY")
+}
+"""Secrets of others that an operator gives `slipway up` in its environment, and where they are kept. Rotated where they
+were made; given again, the new value counts."""
 
 _GENERAL = ("prefect_auth", "postgres_general", "s3_access_key", "s3_secret_key")
 """What building takes: to write what becomes of a commit, and to store a bundle."""
@@ -73,14 +83,30 @@ _DRILL = (IDENTITY_SECRET, KEY_SECRET, "s3_backup_read_access_key", "s3_backup_r
 """What restoring takes."""
 
 
-def ensure_credentials(state: Path) -> dict[str, str]:
-    """Make the secrets that are missing; those that exist stay as they are.
+def take_given(environ: MutableMapping[str, str]) -> dict[str, str]:
+    """Take what an operator gave out of the environment, so that no child has it; by the names of `credentials.json`.
 
-    Effect: writes `credentials.json` (0600) when something was missing. May be repeated.
+    Raises: ConfigError where half of a pair was given.
+    """
+    given = {name: value for variable, name in GIVEN.items() if (value := environ.pop(variable, "").strip())}
+    for kind in ("", "expire_"):
+        pair = {f"backup_copy_{kind}{half}_key" for half in ("access", "secret")}
+        if len(pair & set(given)) == 1:
+            (there,) = pair & set(given)
+            variables = " and ".join(variable for variable, name in GIVEN.items() if name in pair)
+            raise ConfigError(f"{there} was given alone. Set {variables} together.")
+    return given
+
+
+def ensure_credentials(state: Path, given: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Make the secrets that are missing; those that exist stay as they are, unless they are given anew.
+
+    Effect: writes `credentials.json` (0600) when something was missing or given. May be repeated.
     """
     path = state / "credentials.json"
     known: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
     missing = {name: make() for name, make in RECIPES.items() if name not in known}
+    missing |= {name: value for name, value in (given or {}).items() if known.get(name) != value}
     if RECIPIENT_SECRET not in known:
         missing[RECIPIENT_SECRET] = recipient_of({**known, **missing}[IDENTITY_SECRET])
     if missing:

@@ -12,6 +12,7 @@ from blocks.capacity_file import FILE as CAPACITY_FILE
 from blocks.identity import ensure_users, find_python, give, is_root, missing_users
 from blocks.installation import Installation, Users, read_installation, write_private
 from blocks.postgres_server import runnable_binaries
+from deployments.stack.engine import choose_engine
 from deployments.stack.settings import Settings
 from domain.environment import Environment
 from domain.errors import ConfigError
@@ -33,6 +34,7 @@ _FIXED = {
     "s3-volume-grpc": 8,
     "s3-filer": 9,
     "s3-filer-grpc": 50,
+    "s3-tls": 51,
     "instances": 100,
 }
 _ENTRY_FIRST, _METRICS_FIRST, SITES_MAX = 10, 30, 20
@@ -128,6 +130,10 @@ def make_installation(settings: Settings) -> Installation:
         build_variables=settings.build_variables,
         disk_free_bytes_min=settings.disk_free_bytes_min,
         backup_copy=settings.backup_copy,
+        backup_copy_endpoint=settings.backup_copy_endpoint,
+        backup_copy_region=settings.backup_copy_region,
+        backup_keep=settings.backup_keep.as_text(),
+        backup_engine=choose_engine(settings).engine,
     )
     installation.save()
     read_installation.cache_clear()

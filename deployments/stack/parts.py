@@ -15,6 +15,8 @@ from functools import cache
 from pathlib import Path
 
 from blocks import anchors_s3, archives_s3, backup_bucket, wal_client
+from blocks.backup_pgbackrest import archive_push
+from blocks.embedded_backups import is_pgbackrest, pgbackrest_folder
 from blocks.identity import can_run, give
 from blocks.installation import GENERAL, PRODUCTION, ROLE_VARIABLE, Installation, write_private
 from blocks.postgres_server import PostgresServer
@@ -45,6 +47,9 @@ _POSTGRES_SETTINGS = {
     "tcp_keepalives_idle": "30",
     "timezone": "UTC",
     "log_timezone": "UTC",
+    # counts queries for `capacity`; of statements like ALTER ROLE it would keep the password
+    "shared_preload_libraries": "pg_stat_statements",
+    "pg_stat_statements.track_utility": "off",
 }
 
 
@@ -73,9 +78,12 @@ def postgres_server(kit: Kit) -> PostgresServer:
 
 
 def _archiving(kit: Kit) -> dict[str, str]:
-    """The log goes to the archiver, segment by segment. While it or S3 is away PostgreSQL keeps what it could not hand
-    over, and asks again."""
+    """The log goes to the archiver, segment by segment, or to pgBackRest itself. While S3 is away PostgreSQL keeps what
+    it could not hand over, and asks again."""
     installation = kit.installation
+    if is_pgbackrest(installation):
+        command = archive_push(pgbackrest_folder(installation, "write"))
+        return archive_settings(command, timeout_s=kit.settings.archive_timeout_s)
     client = installation.state / "runtime" / "wal_client.py"
     text = Path(wal_client.__file__).read_text()
     if not client.exists() or client.read_text() != text:
@@ -128,6 +136,8 @@ def s3(kit: Kit) -> Program:
         identities=identities,
         ports=installation.ports,
         sockets=installation.sockets / "s3",
+        # pgBackRest speaks to S3 over TLS only
+        tls=folder if is_pgbackrest(installation) else None,
     )
     return Program(
         name="s3",
@@ -366,7 +376,8 @@ def _write_s3_identities(kit: Kit) -> Path:
     identities = (
         identity("slipway-up", "s3_admin", "Admin", "Read", "Write", "List", "Tagging"),
         identity("slipway", "s3", *(f"{action}:{BUCKET}" for action in ("Read", "Write", "List", "Tagging"))),
-        identity(backup_bucket.WRITER, "s3_backup", *_in_backups("Read", "Write", "List")),
+        # reads every bucket, because it copies them; writes that with the backups only
+        identity(backup_bucket.WRITER, "s3_backup", "Read", "List", f"Write:{backup_bucket.BUCKET}"),
         identity(backup_bucket.EXPIRER, "s3_backup_expire", *_in_backups("Read", "Write", "List")),
         identity(backup_bucket.READER, "s3_backup_read", *_in_backups("Read", "List")),
         identity("slipway-anchors", "s3_anchor", *(f"{action}:{anchors_s3.BUCKET}" for action in ("Write", "List"))),

@@ -13,6 +13,7 @@ import psutil
 
 from blocks.identity import is_root
 from blocks.processes import listener_on
+from deployments.stack.engine import choose_engine
 from deployments.stack.settings import Settings
 
 SOCKET_PATH_BYTES_MAX = 107
@@ -34,6 +35,7 @@ def find_problems(settings: Settings, *, ports: Mapping[str, int], own_pids: Col
         *_check_sockets(settings.sockets),
         *_check_disk(settings.state, settings.disk_free_bytes_min),
         *check_ports(ports, own_pids),
+        *([problem] if (problem := choose_engine(settings).problem) else []),
     ]
 
 

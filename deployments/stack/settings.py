@@ -10,6 +10,7 @@ from pathlib import Path
 
 from blocks.identity import is_root
 from blocks.installation import state_folder, write_private
+from domain.backup_retention import Retention, read_retention
 from domain.catalogue import LANGUAGES, Language
 from domain.errors import ConfigError
 
@@ -21,6 +22,7 @@ RUNS_AT_ONCE_MAX = 8
 ANCHOR_RETENTION_DAYS = 400
 BACKUP_LOCK_DAYS = 7
 ARCHIVE_TIMEOUT_S = 60
+BACKUP_ENGINES = ("auto", "barman-cloud", "pgbackrest")
 FILE = "settings.json"
 
 BUILD_VARIABLES = (
@@ -53,6 +55,10 @@ VARIABLES = (
     "SLIPWAY_ANCHOR_RETENTION_DAYS",
     "SLIPWAY_BACKUP_LOCK_DAYS",
     "SLIPWAY_BACKUP_COPY",
+    "SLIPWAY_BACKUP_COPY_ENDPOINT",
+    "SLIPWAY_BACKUP_COPY_REGION",
+    "SLIPWAY_BACKUP_KEEP",
+    "SLIPWAY_BACKUP_ENGINE",
     "SLIPWAY_ARCHIVE_TIMEOUT_S",
 )
 """Each may be set in the environment of `slipway up`, which remembers it in `settings.json` of the state folder."""
@@ -73,6 +79,10 @@ class Settings:
     anchor_retention_days: int
     backup_lock_days: int
     backup_copy: str
+    backup_copy_endpoint: str
+    backup_copy_region: str
+    backup_keep: Retention
+    backup_engine: str
     archive_timeout_s: int
     given: dict[str, str]
 
@@ -99,7 +109,11 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         runs_at_once_max=_number(given, "SLIPWAY_RUNS_AT_ONCE_MAX", RUNS_AT_ONCE_MAX, 1, 200),
         anchor_retention_days=_number(given, "SLIPWAY_ANCHOR_RETENTION_DAYS", ANCHOR_RETENTION_DAYS, 1, 36_500),
         backup_lock_days=_number(given, "SLIPWAY_BACKUP_LOCK_DAYS", BACKUP_LOCK_DAYS, 1, 3650),
-        backup_copy=_folder(given, "SLIPWAY_BACKUP_COPY"),
+        backup_copy=(copy := _copy(given)),
+        backup_copy_endpoint=_endpoint(given, copy),
+        backup_copy_region=_region(given),
+        backup_keep=_keep(given),
+        backup_engine=_engine(given),
         archive_timeout_s=_number(given, "SLIPWAY_ARCHIVE_TIMEOUT_S", ARCHIVE_TIMEOUT_S, 1, 86_400),
         given=given,
     )
@@ -149,10 +163,55 @@ def _size(environ: Mapping[str, str], name: str, default: int) -> int:
     return int(float(match[1]) * _UNITS[match[2]])
 
 
-def _folder(environ: Mapping[str, str], name: str) -> str:
+def _copy(environ: Mapping[str, str]) -> str:
+    """The second place: a folder, or a bucket of another S3 server."""
+    name = "SLIPWAY_BACKUP_COPY"
     text = environ.get(name, "").strip()
-    if text and not Path(text).is_absolute():
-        raise ConfigError(f"{name}={text!r} is no absolute path. Use a folder on another machine's disk, mounted here.")
+    if text in ("", "none"):
+        return ""
+    if text.startswith("s3://"):
+        if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._/-]*)?", text) or "//" in text[5:]:
+            raise ConfigError(f"{name}={text!r} names no bucket. Write s3://bucket or s3://bucket/prefix.")
+        return text.rstrip("/")
+    if not Path(text).is_absolute():
+        raise ConfigError(
+            f"{name}={text!r} is neither an absolute path nor a bucket. Use a folder on another machine's disk, "
+            "mounted here; s3://bucket/prefix of another S3 server; or none."
+        )
+    return text
+
+
+def _endpoint(environ: Mapping[str, str], copy: str) -> str:
+    name = "SLIPWAY_BACKUP_COPY_ENDPOINT"
+    text = environ.get(name, "").strip()
+    if not copy.startswith("s3://"):
+        return ""
+    if not re.fullmatch(r"https?://[A-Za-z0-9.\-\[\]:]+/?", text):
+        raise ConfigError(
+            f"{name}={text!r} is no S3 endpoint, which {copy} needs. Write https://host or https://host:port."
+        )
+    return text.rstrip("/")
+
+
+def _region(environ: Mapping[str, str]) -> str:
+    name, text = "SLIPWAY_BACKUP_COPY_REGION", environ.get("SLIPWAY_BACKUP_COPY_REGION", "us-east-1").strip()
+    if not re.fullmatch(r"[a-z0-9-]{2,40}", text):
+        raise ConfigError(f"{name}={text!r} is no region. Use its name, for example eu-central-1.")
+    return text
+
+
+def _keep(environ: Mapping[str, str]) -> Retention:
+    name = "SLIPWAY_BACKUP_KEEP"
+    try:
+        return read_retention(environ.get(name, ""))
+    except ValueError as exc:
+        raise ConfigError(f"{name}={environ.get(name, '')!r}: {exc}") from exc
+
+
+def _engine(environ: Mapping[str, str]) -> str:
+    name, text = "SLIPWAY_BACKUP_ENGINE", environ.get("SLIPWAY_BACKUP_ENGINE", "auto").strip()
+    if text not in BACKUP_ENGINES:
+        raise ConfigError(f"{name}={text!r} is not known. Use one of: {', '.join(BACKUP_ENGINES)}.")
     return text
 
 

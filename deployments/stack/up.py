@@ -10,7 +10,8 @@ from pathlib import Path
 
 from blocks import anchors_s3, archives_s3
 from blocks.backup_bucket import ensure_backup_bucket
-from blocks.bucket import Account, ensure_bucket, ensure_locked_bucket
+from blocks.bucket import Account, ensure_bucket, ensure_locked_bucket, ensure_uploads_end
+from blocks.embedded_backups import is_pgbackrest, open_pgbackrest
 from blocks.installation import STATE_VARIABLE, Installation
 from blocks.ledger_schema import install_schema
 from blocks.postgres_roles import (
@@ -29,7 +30,8 @@ from blocks.seal import NEXT
 from blocks.supervisor import Supervisor, tail_file
 from deployments.stack import parts
 from deployments.stack.code import copy_code
-from deployments.stack.credentials import ensure_credentials
+from deployments.stack.credentials import ensure_credentials, take_given
+from deployments.stack.engine import choose_engine
 from deployments.stack.layout import (
     make_installation,
     plan_installation,
@@ -107,14 +109,26 @@ def _find_problems(settings: Settings, ports: Mapping[str, int]) -> list[str]:
 
 
 def _prepare(settings: Settings, notes: list[str]) -> Kit:
+    credentials = ensure_credentials(settings.state, take_given(os.environ))
+    _require_copy_keys(settings, credentials)
     settings.save()
-    credentials = ensure_credentials(settings.state)
     edited = ship_environments(settings.state)
     ship_capacity(settings.state)
     installation = make_installation(settings)
     notes += [f"environments/{name} is the team's own and stays" for name in edited]
+    choice = choose_engine(settings)
+    notes += [f"backups by {choice.engine}{f' ({choice.note})' if choice.note else ''}"]
     code = copy_code(settings.state / "code")
     return Kit(installation=installation, settings=settings, credentials=credentials, environ=os.environ, code=code)
+
+
+def _require_copy_keys(settings: Settings, credentials: Mapping[str, str]) -> None:
+    """Raises: ConfigError where the second place is a bucket that nobody gave keys for."""
+    if settings.backup_copy.startswith("s3://") and "backup_copy_access_key" not in credentials:
+        raise ConfigError(
+            f"There are no keys for {settings.backup_copy}. Set SLIPWAY_BACKUP_COPY_ACCESS_KEY and "
+            "SLIPWAY_BACKUP_COPY_SECRET_KEY in the environment of this `slipway up`; they are kept in credentials.json."
+        )
 
 
 def _take_over(kit: Kit, supervisor: Supervisor, progress: Progress) -> None:
@@ -169,8 +183,13 @@ def _wait_servers(kit: Kit, progress: Progress) -> None:
         )
         ensure_bucket(admin, parts.BUCKET)
         ensure_bucket(admin, archives_s3.BUCKET)
+        for bucket in (parts.BUCKET, archives_s3.BUCKET):
+            ensure_uploads_end(admin, bucket)
         ensure_locked_bucket(admin, anchors_s3.BUCKET, retention_days=kit.settings.anchor_retention_days)
         ensure_backup_bucket(admin, lock_days=kit.settings.backup_lock_days)
+    if is_pgbackrest(kit.installation):
+        with progress.step("pgBackRest's repository"):
+            open_pgbackrest(kit.installation, "write").prepare()
     with progress.step(f"Traefik, {len(sites)} sites"):
         for site in sites:
             wait_http(f"http://127.0.0.1:{kit.installation.ports[f'metrics-{site}']}/ping", limit_s=20)
@@ -180,6 +199,7 @@ def _prepare_databases(kit: Kit, server: PostgresServer, *, upgrading: bool) -> 
     superuser = _superuser(kit, server)
     url = server.url(superuser)
     wait_ready(url)
+    ensure_extension(url, "pg_stat_statements")
     ensure_role(url, "prefect", password=kit.credentials["postgres_prefect"])
     ensure_database(url, "prefect", owner="prefect")
     ensure_extension(server.url(superuser, database="prefect"), "pg_trgm")

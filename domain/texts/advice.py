@@ -37,6 +37,15 @@ TEXTS: dict[str, tuple[str, str]] = {
         "{resource} needs nothing for the next {days} days; its threshold is {left:.0f} days away.",
         "{resource} 未来 {days} 天无需处理；距阈值还有 {left:.0f} 天。",
     ),
+    "advice.gpus": (
+        "{resource} gets up to {percent} % busy within {days} days: spread its work over {wanted} times as many GPUs.",
+        "{resource} 在 {days} 天内最高忙碌 {percent}%：请将其负载分摊到 {wanted} 倍数量的 GPU 上。",
+    ),
+    "advice.gpu_memory": (
+        "{resource} has {size}, and {wanted} may be needed within {days} days: move it to a GPU of that size, or "
+        "spread it over {gpus} like this one.",
+        "{resource} 现有 {size}，{days} 天内可能需要 {wanted}：请迁移到该容量的 GPU，或分布到 {gpus} 块同类 GPU 上。",
+    ),
     "advice.instances_out": (
         "Run {wanted} instances instead of {now}: up to {peak} requests/s are expected, one carries {each:g}, and each "
         "should work at {target} % at most. Bounds for following the load: {least} to {most}.",
@@ -56,15 +65,19 @@ TEXTS: dict[str, tuple[str, str]] = {
         "自动伸缩范围：{least} 至 {most}。",
     ),
     "advice.size_up": (
-        "{resource} has {size}; what is used and what is expected ask for {wanted}.",
-        "{resource} 现有 {size}；按当前与预计用量需要 {wanted}。",
+        "{resource}: an instance has {size}; what is used and what is expected ask for {wanted}.",
+        "{resource}：每个实例现有 {size}；按当前与预计用量需要 {wanted}。",
+    ),
+    "advice.size_unlimited": (
+        "{resource}: an instance has no limit that is known; what is used and what is expected ask for {wanted}.",
+        "{resource}：每个实例没有已知上限；按当前与预计用量需要 {wanted}。",
     ),
     "advice.size_down": (
-        "{resource} has {size}; {wanted} would do, with 15 % to spare.",
-        "{resource} 现有 {size}；{wanted} 即足够（含 15% 余量）。",
+        "{resource}: an instance has {size}; {wanted} would do, with 15 % to spare.",
+        "{resource}：每个实例现有 {size}；{wanted} 即足够（含 15% 余量）。",
     ),
     "advice.size_keep": (
-        "{resource} has {size}, which is right within a tenth.",
-        "{resource} 现有 {size}，误差在一成以内，无需调整。",
+        "{resource}: an instance has {size}, which is right within a tenth.",
+        "{resource}：每个实例现有 {size}，误差在一成以内，无需调整。",
     ),
 }

@@ -52,6 +52,8 @@ TEXTS: dict[str, tuple[str, str]] = {
     "capacity.move_down": ("{what} down to {wanted}", "{what}减至 {wanted}"),
     "capacity.move_clean_up": ("clean up: {policy}", "清理：{policy}"),
     "capacity.what_size": ("size", "大小"),
+    "capacity.what_gpus": ("GPUs", "GPU 数量"),
+    "capacity.what_share": ("share", "份额"),
     "capacity.what_instances": ("instances", "实例数"),
     "capacity.what_cpu_share": ("processor", "处理器"),
     "capacity.what_memory_bytes": ("memory", "内存"),
@@ -59,6 +61,17 @@ TEXTS: dict[str, tuple[str, str]] = {
     "capacity.saves": ("saves {amount} a month", "每月节省 {amount}"),
     "capacity.waiting": ("(if the next run agrees)", "（待下次运行确认）"),
     "capacity.parameters": ("`scale` takes: {parameters}", "`scale` 参数：{parameters}"),
+    "capacity.policy": ("`load_policy` takes: {parameters}", "`load_policy` 参数：{parameters}"),
+    "capacity.limits": ("Limits, and where they are from", "上限及其来源"),
+    "capacity.limit_row": (
+        "**{resource}**: {limit} ({source}); matters from {threshold} on, getting more takes {lead:g} days",
+        "**{resource}**：{limit}（{source}）；自 {threshold} 起需关注，扩容需要 {lead:g} 天",
+    ),
+    "capacity.unlimited_row": (
+        "No limit is known of {count}: {keys}. Set one in capacity.yaml where there is one.",
+        "以下 {count} 项没有已知上限：{keys}。如有上限，请在 capacity.yaml 中设置。",
+    ),
+    "capacity.and_more": ("{keys} and {count} more", "{keys} 等另外 {count} 项"),
     "capacity.more": (
         "In the records, and not in this table: {count}. Run `capacity` with `resource` set for the plot of one.",
         "另有 {count} 项资源在记录中；设置参数 `resource` 运行 `capacity` 可查看其图表。",

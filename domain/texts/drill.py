@@ -17,6 +17,8 @@ TEXTS: dict[str, tuple[str, str]] = {
     "drill.outcome_pass": ("pass", "通过"),
     "drill.outcome_fail": ("**FAIL**", "**失败**"),
     "drill.outcome_unavailable": ("*unavailable*", "*不可用*"),
+    "drill.database_taken": ("{rows} rows in {tables} tables taken out", "已取出 {tables} 个表共 {rows} 行"),
+    "drill.database_not_taken": ("The database could not be taken out: {error}", "未能取出数据库：{error}"),
     "drill.unavailable": ("{reason}", "{reason}"),
     "drill.choice_none": (
         "There is no finished backup. Start the flow `backup`.",
@@ -96,6 +98,45 @@ TEXTS: dict[str, tuple[str, str]] = {
         "{count} 个对象，{size}，与记录一致（SHA-256）",
     ),
     "drill.objects_damaged": ("{backup}: {damage}", "{backup}：{damage}"),
+    "drill.objects_none": (
+        "Bucket {bucket} was copied, and no copy of it is there. Start the flow `backup`; find out who removed them.",
+        "存储桶 {bucket} 曾被复制，但找不到任何副本。请启动流程 `backup`，并查明是谁删除的。",
+    ),
+    "drill.objects_newest": ("newest copy {copy}, of {at}", "最新副本 {copy}，{at}"),
+    "drill.objects_older": ("at random of the older copies: that of {at}", "随机选取的较早副本：{at}"),
+    "drill.objects_stale": (
+        "{copy} is an older copy in the newest one's place: {found}, expected {expected}",
+        "{copy} 是被当作最新的旧副本：{found}，应为 {expected}",
+    ),
+    "drill.objects_foreign": (
+        "{copy} is none that the ledger recorded: {found}, expected {expected}",
+        "{copy} 未被账本记录：{found}，应为 {expected}",
+    ),
+    "drill.objects_recorded": ("the manifest is the one recorded ({sha256})", "清单与记录一致（{sha256}）"),
+    "drill.objects_fresh": ("objects copied {age} ago; promised: {limit}", "对象于 {age} 前复制；承诺 {limit}"),
+    "drill.objects_old": (
+        "Objects were copied {age} ago, promised were {limit}. See why `backup` did not run.",
+        "对象复制于 {age} 前，承诺为 {limit}。请查明 `backup` 为何没有运行。",
+    ),
+    "drill.objects_future": (
+        "The copy is from the future, by {ahead}. Set the clocks right.",
+        "副本时间在未来（{ahead}）。请校准时钟。",
+    ),
+    "drill.objects_restored": ("{count} objects, {size}, fetched", "已取回 {count} 个对象，{size}"),
+    "drill.bucket_whole": (
+        "{count} objects, {size}, each there and as recorded (SHA-256)",
+        "{count} 个对象，{size}，全部存在且与记录一致（SHA-256）",
+    ),
+    "drill.bucket_damaged": ("{damage}", "{damage}"),
+    "drill.references_met": (
+        "{where}: {count} objects that the database names are in bucket {bucket}",
+        "{where}：数据库引用的 {count} 个对象都在存储桶 {bucket} 中",
+    ),
+    "drill.references_missing": (
+        "{where}: named by the database and missing in {copy}: {missing}",
+        "{where}：数据库引用但 {copy} 中缺失：{missing}",
+    ),
+    "drill.objects_gone": ("scratch objects are gone", "临时对象已清除"),
     "drill.verified": ("PostgreSQL's own manifest holds", "与 PostgreSQL 自身清单一致"),
     "drill.tool_found": ("{tool}: {found}", "{tool}：{found}"),
     "drill.recovered": ("left recovery", "已结束恢复"),

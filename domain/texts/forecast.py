@@ -43,6 +43,10 @@ TEXTS: dict[str, tuple[str, str]] = {
         "时钟回跳 {count} 次；样本已按时间重新排序。",
     ),
     "forecast.future": ("{count} samples from the future were left out.", "已忽略 {count} 个来自未来的样本。"),
+    "forecast.huge": (
+        "{count} samples above 1e60 were left out: nothing is that large.",
+        "已忽略 {count} 个大于 1e60 的样本：没有任何资源会这么大。",
+    ),
     "forecast.negative": ("{count} negative samples were left out.", "已忽略 {count} 个负值样本。"),
     "forecast.duplicates": (
         "{count} samples came more than once for one time; their median counts.",

@@ -42,6 +42,14 @@ TEXTS: dict[str, tuple[str, str]] = {
         "{source} answered {answered} of {asked} questions; the rest is a gap. First failure: {reason}",
         "{source} 只回答了 {asked} 个查询中的 {answered} 个；其余为缺口。首个失败：{reason}",
     ),
+    "usage.warned": (
+        "{source} answered with a warning, so that something may be missing: {warning}",
+        "{source} 的回答带有警告，可能有所缺失：{warning}",
+    ),
+    "usage.future": (
+        "{count} samples of {resource} lie in the future and were left out: a clock had jumped. Correct it.",
+        "{resource} 有 {count} 个样本的时间在未来，已忽略：时钟曾跳变。请校正时钟。",
+    ),
     "usage.unit_unknown": (
         "{source}: series '{series}' has no unit that is known. It was left out.",
         "{source}：序列“{series}”单位未知，已忽略。",

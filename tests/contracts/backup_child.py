@@ -1,4 +1,4 @@
-"""A process that takes a backup and never gets to its manifest: it is there to be killed."""
+"""A process that takes a backup and is there to be killed; it gets to its manifest only where its label begins so."""
 
 import json
 import sys
@@ -13,11 +13,14 @@ from blocks.bucket import Account
 from domain.backup import BackupKind
 from domain.ports_backup import BackupEngine
 
+WHOLE = "whole"
+
 
 def main() -> None:
     told = json.load(sys.stdin)
     engine = pgbackrest(*told) if told[6:] else barman(*told)
-    engine.backup(BackupKind.FULL, label=told[5], limit_s=600, extra=lambda: {"slept": time.sleep(600)})
+    sleeps_s = 0 if told[5].startswith(WHOLE) else 600
+    engine.backup(BackupKind.FULL, label=told[5], limit_s=600, extra=lambda: {"slept": time.sleep(sleeps_s)})
 
 
 def barman(url: str, access: str, secret: str, server: str, cluster: str, label: str) -> BackupEngine:
@@ -28,7 +31,7 @@ def barman(url: str, access: str, secret: str, server: str, cluster: str, label:
 
 
 def pgbackrest(url: str, access: str, secret: str, server: str, cluster: str, label: str, *rest: str) -> BackupEngine:
-    folder, ca_file, cipher, prefix, data, user, sockets, port = rest
+    folder, ca_file, cipher, prefix, data, user, sockets, port, remover_access, remover_secret = rest
     bucket = BackupBucket(Account(url, access, secret))
     return PgBackRestEngine(
         Repository(bucket, f"https://localhost:{port}", Path(ca_file), cipher, prefix),
@@ -37,6 +40,7 @@ def pgbackrest(url: str, access: str, secret: str, server: str, cluster: str, la
         user=user or None,
         folder=Path(folder),
         sockets=Path(sockets),
+        remover=lambda: BackupBucket(Account(url, remover_access, remover_secret)),
     )
 
 

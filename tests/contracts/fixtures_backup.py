@@ -144,11 +144,18 @@ class BarmanBench:
         body[len(body) // 2] ^= 1
         admin.put_object(Bucket="backups", Key=one.key, Body=bytes(body))
 
+    @property
+    def folder_of_backups(self) -> str:
+        return f"postgres/{self.cluster}/base/"
+
+    def told(self, label: str) -> list[str]:
+        """What `backup_child.py` has to know to take a backup here."""
+        account = s3_account(self.store, "s3_backup")
+        return [account.endpoint_url, account.access_key, account.secret_key, self.source.url, self.cluster, label]
+
     def kill_midway(self, label: str) -> None:
         """Kill a process that takes a backup once it has begun to store; it never gets to its manifest."""
-        account = s3_account(self.store, "s3_backup")
-        told = [account.endpoint_url, account.access_key, account.secret_key, self.source.url, self.cluster, label]
-        kill_once_stored(BackupBucket(account), f"postgres/{self.cluster}/base/", told)
+        kill_once_stored(self.bucket("s3_backup"), self.folder_of_backups, self.told(label))
 
 
 @pytest.fixture(scope="session")
@@ -206,6 +213,7 @@ class PgBackRestBench:
             user=self.user,
             folder=folder,
             sockets=self.source.server.sockets,
+            remover=lambda: self.bucket("s3_backup_expire"),
         )
 
     def write(self, text: str) -> str:
@@ -224,13 +232,25 @@ class PgBackRestBench:
         body[len(body) // 2] ^= 1
         admin.put_object(Bucket="backups", Key=largest.key, Body=bytes(body))
 
-    def kill_midway(self, label: str) -> None:
-        """Kill a process that takes a backup once it has begun to store; it never gets to its manifest."""
+    @property
+    def folder_of_backups(self) -> str:
+        return f"{self.prefix}/backup/main/2"
+
+    def bucket(self, keys: str) -> BackupBucket:
+        return BackupBucket(s3_account(self.store, keys))
+
+    def told(self, label: str) -> list[str]:
+        """What `backup_child.py` has to know to take a backup here."""
         account = s3_account(self.store, "s3_backup")
         told = [account.endpoint_url, account.access_key, account.secret_key, self.source.url, "", label]
         told += [str(self.folder), str(self.ca_file), self.cipher, self.prefix, str(self.source.server.data)]
         told += [self.user or "", str(self.source.server.sockets), str(self.store.ports["s3-tls"])]
-        kill_once_stored(BackupBucket(account), f"{self.prefix}/backup/main/2", told)
+        remover = s3_account(self.store, "s3_backup_expire")
+        return [*told, remover.access_key, remover.secret_key]
+
+    def kill_midway(self, label: str) -> None:
+        """Kill a process that takes a backup once it has begun to store; it never gets to its manifest."""
+        kill_once_stored(self.bucket("s3_backup"), self.folder_of_backups, self.told(label))
 
 
 def restored_rows(bench: "BarmanBench", backup: Backup, lsn: str, folder: Path) -> list[str]:
@@ -242,19 +262,26 @@ def restored_rows(bench: "BarmanBench", backup: Backup, lsn: str, folder: Path) 
 def kill_once_stored(bucket: BackupBucket, folder: str, told: list[str]) -> None:
     """Start a backup in a process of its own, and kill that once an object more is in the folder."""
     before = {one.key for one in bucket.objects(folder)}
-    child = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("backup_child.py"))],
-        stdin=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-    )
-    assert child.stdin is not None
-    child.stdin.write(json.dumps(told).encode())
-    child.stdin.close()
+    child = start_child(told)
     while not {one.key for one in bucket.objects(folder)} - before:
         assert child.poll() is None, "the backup ended before it could be killed"
         time.sleep(0.02)
     child.kill()
     child.wait()
+
+
+def start_child(told: list[str]) -> subprocess.Popen[bytes]:
+    """Start a process that takes a backup."""
+    child = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("backup_child.py"))],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert child.stdin is not None
+    child.stdin.write(json.dumps(told).encode())
+    child.stdin.close()
+    return child
 
 
 def debian_binaries() -> Path:

@@ -1,8 +1,10 @@
 """Answers in the shape that a Kubernetes API, a RabbitMQ and a Prometheus gave, from a small server of our own."""
 
 import base64
+import contextlib
 import json
 import threading
+import time
 from collections.abc import Generator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -131,3 +133,47 @@ def recorded() -> Generator[Recorded]:
     yield server
     server.shutdown()
     server.server_close()
+
+
+class Hostile(ThreadingHTTPServer):
+    """Answers every question with the same words, however wrong; slowly, where `pause_s` lies between its bytes."""
+
+    daemon_threads = True
+
+    def __init__(self, body: bytes, *, status: int = 200, pause_s: float = 0.0, missing: int = 0) -> None:
+        super().__init__(("127.0.0.1", 0), _Wrong)
+        self.body, self.status, self.pause_s, self.missing = body, status, pause_s, missing
+        self.content_type = "application/json"
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+
+    def server_close(self) -> None:
+        self.shutdown()
+        super().server_close()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class _Wrong(BaseHTTPRequestHandler):
+    server: Hostile  # type: ignore[assignment]
+
+    def do_GET(self) -> None:
+        self.send_response(self.server.status)
+        self.send_header("Content-Type", self.server.content_type)
+        self.send_header("Content-Length", str(len(self.server.body) + self.server.missing))
+        self.end_headers()
+        with contextlib.suppress(OSError):  # who asks has hung up
+            if not self.server.pause_s:
+                self.wfile.write(self.server.body)
+            for byte in self.server.body if self.server.pause_s else b"":
+                self.wfile.write(bytes([byte]))
+                self.wfile.flush()
+                time.sleep(self.server.pause_s)
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.do_GET()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""

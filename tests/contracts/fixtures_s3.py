@@ -79,7 +79,7 @@ ALLOWED = {
     "s3": ("Read:releases", "Write:releases", "List:releases", "Tagging:releases"),
     "s3_anchor": ("Write:anchors", "List:anchors"),
     "s3_archive": ("Read:archives", "Write:archives", "List:archives"),
-    "s3_backup": ("Read:backups", "Write:backups", "List:backups"),
+    "s3_backup": ("Read", "List", "Write:backups"),
     "s3_backup_expire": ("Read:backups", "Write:backups", "List:backups"),
     "s3_backup_read": ("Read:backups", "List:backups"),
     "s3_usage": ("List",),

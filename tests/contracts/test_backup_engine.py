@@ -116,11 +116,14 @@ def test_what_a_kill_leaves_is_swept_and_older_ones_stay_restorable(bench: Bench
     bench.write("kept")
     taken = take(bench, "older")
     bench.kill_midway("killed")
+    following = take(bench, "following")
+    assert following.is_done, "with keys that can't remove what the killed one left"
+    bench.kill_midway("killed again")
     unfinished = [one.id for one in bench.engine.backups() if one.state is not BackupState.DONE]
     assert list(bench.expirer.sweep(older_than=timedelta(hours=1), dry_run=False)) == []
     assert list(bench.expirer.sweep(older_than=timedelta(0), dry_run=True)) == unfinished
     assert list(bench.expirer.sweep(older_than=timedelta(0), dry_run=False)) == unfinished
-    assert [one.id for one in bench.engine.backups()] == [taken.id]
+    assert [one.id for one in bench.engine.backups()] == [taken.id, following.id]
     assert restored(bench, taken, taken.target_lsn, open_tmp / "data") == ["kept"]
 
 

@@ -101,6 +101,44 @@ def test_an_image_can_be_pulled_by_its_digest_and_no_other(images: Images, conte
         images.pull(Image(image.repository, f"sha256:{'0' * 64}"))
 
 
+def test_an_image_that_is_removed_is_gone_from_registry_and_engine_and_others_are_not(
+    images: Images, context: Callable[..., Path]
+) -> None:
+    first, other = _build(images, context("first", source="print(1)")), _build(images, context("b", source="print(2)"))
+    images.pull(first)
+    never = Image(first.repository, f"sha256:{'0' * 64}")
+    found = {one.image: one for one in images.stored([first, other, never])}
+    assert set(found) == {first, other} and found[first].size_bytes > 0 and found[first].used_by == ""
+    images.remove(first)
+    images.remove(first)
+    images.remove(never)
+    assert [one.image for one in images.stored([first, other])] == [other]
+    with pytest.raises(ConfigError):
+        images.pull(first)
+
+
+@pytest.mark.docker
+def test_an_image_that_a_container_uses_or_somebody_tagged_says_so(context: Callable[..., Path]) -> None:
+    import docker
+
+    images = _docker()
+    image = _build(images, context("first", source="print(3)"))
+    images.pull(image)
+    client = docker.DockerClient(base_url=images.engine_url)
+    container = client.containers.create(f"{image.repository}@{image.digest}")
+    try:
+        (found,) = images.stored([image])
+        assert "the container" in found.used_by
+    finally:
+        container.remove()
+        local = client.images.get(f"{image.repository}@{image.digest}")
+        local.tag(image.repository, "kept")
+        client.images.push(image.repository, "kept")
+        client.close()
+    (found,) = images.stored([image])
+    assert found.used_by == "it has the tag kept"
+
+
 def test_a_dockerfile_that_is_not_there_is_named(images: Images, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no 'Dockerfile' in the commit.*slipway\.toml"):
         _build(images, tmp_path)

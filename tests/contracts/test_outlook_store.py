@@ -75,6 +75,13 @@ def test_an_outlook_comes_back_as_it_was_kept_and_in_its_order(store: OutlookSto
     assert full.days_left == 30 and full.answer.text() and full.advice and full.advice.reason.text()
 
 
+def test_a_band_beyond_single_precision_costs_no_other_outlook(store: OutlookStore):
+    store.keep("run-1", [replace(FULL, band=np.full((5, 2), 1e300)), BARE])
+    huge, bare = store.newest()
+    assert huge.band is not None and np.isfinite(huge.band).all() and huge.band.min() > 1e38
+    assert bare.resource == CPU
+
+
 def test_a_run_replaces_the_outlooks_and_its_own_advice(store: OutlookStore):
     store.keep("run-1", [FULL, BARE])
     store.keep("run-1", [replace(FULL, advice=advice(14.0))])

@@ -7,8 +7,10 @@ from typing import Any
 import psycopg
 import pytest
 from fixtures_rows import RowsStage, expired, tickets_policy, visits_policy
+from psycopg.conninfo import make_conninfo
 
 from blocks import partitions_postgres
+from blocks.rows_postgres import PostgresRows
 from blocks.rows_session import LockedError
 from domain.cleanup_policy import CleanupPart, HoldPart
 from domain.errors import ConfigError, RefusedError
@@ -124,6 +126,13 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
         "ratings refer to public.tickets.*deleted along, uncounted",
     ),
     ({"table": "bare", "children": []}, "CREATE TABLE bare (created_at timestamptz)", "no primary key"),
+    (
+        {},
+        "ALTER TABLE tickets ADD COLUMN newest bigint REFERENCES comments; CREATE INDEX ON tickets (newest)",
+        "public.comments, public.tickets refer to each other in a circle",
+    ),
+    ({}, "CREATE TABLE old_tickets () INHERITS (tickets)", "inherit from public.tickets .public.old_tickets"),
+    ({"table": "v", "children": []}, "CREATE VIEW v AS SELECT * FROM tickets", "No table 'v'"),
 ]
 
 
@@ -134,9 +143,11 @@ def test_a_policy_that_does_not_fit_is_refused_with_what_to_do(
     rows_stage.fill(3, 3, comments=1)
     if before:
         rows_stage.run(before)
-    for ask in (rows_stage.rows.preview, lambda what: rows_stage.rows.delete_batch(what, after=None, rows=10)):
-        with pytest.raises(ConfigError, match=message):
-            ask(expired(tickets_policy(**given)))
+    what = expired(tickets_policy(**given))
+    with pytest.raises(ConfigError, match=message):
+        rows_stage.rows.preview(what)
+    with pytest.raises(ConfigError, match=message):
+        rows_stage.rows.delete_batch(what, after=None, rows=10)
     assert rows_stage.count("tickets") == 6
 
 
@@ -160,6 +171,49 @@ def test_odd_names_are_quoted(rows_stage: RowsStage):
     assert rows_stage.rows.preview(expired(policy)).rows == 1
     assert delete_all(rows_stage, expired(policy)) == [1]
     assert rows_stage.run('SELECT "the id" FROM "My data"."select"') == [(2,)]
+
+
+def test_ages_without_an_end_are_counted_and_shown(rows_stage: RowsStage):
+    rows_stage.run("INSERT INTO notes VALUES (1, '-infinity', 'm'), (2, '0044-03-15 BC', 'm'), (3, 'infinity', 'm')")
+    what = expired(tickets_policy(table="notes", age_column="at", children=[]))
+    seen = rows_stage.rows.preview(what)
+    assert (seen.rows, seen.oldest, seen.newest) == (2, "-infinity", "0044-03-15 BC")
+    assert delete_all(rows_stage, what) == [2] and rows_stage.ids("notes") == [3]
+
+
+def test_rows_that_row_level_security_hides_are_an_error_and_never_passed_over(rows_stage: RowsStage):
+    rows_stage.run("INSERT INTO notes VALUES (1, '2020-01-01', 'mine'), (2, '2020-01-01', 'hidden')")
+    rows_stage.run("DO $$ BEGIN CREATE ROLE seer LOGIN PASSWORD 'of-a-test'; EXCEPTION WHEN OTHERS THEN NULL; END $$")
+    rows_stage.run("GRANT ALL ON notes TO seer; ALTER TABLE notes ENABLE ROW LEVEL SECURITY")
+    rows_stage.run("CREATE POLICY mine ON notes USING (mark = 'mine')")
+    url = make_conninfo(rows_stage.url, user="seer", password="of-a-test")
+    what = expired(tickets_policy(table="notes", age_column="at", children=[]))
+    with pytest.raises(ConfigError, match="Row-level security hides rows"):
+        PostgresRows(lambda: url).preview(what)
+    with pytest.raises(ConfigError, match="Row-level security hides rows"):
+        PostgresRows(lambda: url).delete_batch(what, after=None, rows=10)
+    assert rows_stage.count("notes") == 2
+
+
+def test_a_row_that_a_trigger_keeps_is_not_counted_as_deleted(rows_stage: RowsStage):
+    rows_stage.run("INSERT INTO notes SELECT n, '2020-01-01', 'm' FROM generate_series(1, 30) n")
+    rows_stage.run(
+        "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN IF OLD.id % 3 = 0 THEN RETURN NULL; END IF; RETURN OLD; END $$"
+    )
+    rows_stage.run("CREATE TRIGGER keep BEFORE DELETE ON notes FOR EACH ROW EXECUTE FUNCTION keep()")
+    what = expired(tickets_policy(table="notes", age_column="at", children=[]))
+    assert sum(delete_all(rows_stage, what, rows=7)) == 20
+    assert rows_stage.rows.prove(what).left_rows == 10
+
+
+def test_a_batch_that_meets_a_lock_passes_over_that_row_and_takes_the_others(rows_stage: RowsStage):
+    rows_stage.run("INSERT INTO notes SELECT n, '2020-01-01', 'm' FROM generate_series(1, 30) n")
+    what = expired(tickets_policy(table="notes", age_column="at", children=[]))
+    with psycopg.connect(rows_stage.url) as other:
+        other.execute("UPDATE notes SET mark = 'x' WHERE id = 5")
+        assert sum(delete_all(rows_stage, what, rows=10)) == 29
+    assert rows_stage.ids("notes") == [5]
 
 
 def test_partitions_that_are_wholly_past_go_and_the_one_midway_stays(rows_stage: RowsStage):
@@ -188,6 +242,19 @@ def test_a_partition_with_a_held_row_is_not_dropped_and_its_other_rows_go_in_bat
         rows_stage.rows.drop_partition(what, one)
     assert sum(delete_all(rows_stage, what)) == 39
     assert rows_stage.run("SELECT id FROM visits WHERE at < '2026-04-01'") == [(2005,)]
+
+
+def test_a_partitioned_table_without_a_primary_key_goes_by_whole_partitions(rows_stage: RowsStage):
+    rows_stage.run("CREATE TABLE bare (at date NOT NULL, n int) PARTITION BY RANGE (at)")
+    rows_stage.run("CREATE TABLE bare_1 PARTITION OF bare FOR VALUES FROM (MINVALUE) TO ('2026-01-01')")
+    rows_stage.run("CREATE TABLE bare_2 PARTITION OF bare FOR VALUES FROM ('2026-01-01') TO ('2027-01-01')")
+    rows_stage.run("INSERT INTO bare SELECT date '2025-06-01' + n, n FROM generate_series(1, 300) n; ANALYZE bare")
+    what = expired(visits_policy(table="bare"))
+    seen = rows_stage.rows.preview(what)
+    assert (seen.method, seen.rows, seen.sample[0]) == ("partitions", 213, "at=2025-06-02")
+    assert rows_stage.rows.drop_partition(what, "public.bare_1") == 213
+    assert rows_stage.rows.delete_batch(what, after=None, rows=10).last is None
+    assert rows_stage.count("bare") == 87
 
 
 def test_a_default_partition_is_refused(rows_stage: RowsStage):

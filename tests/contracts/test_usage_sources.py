@@ -1,29 +1,34 @@
 """What sources of usage promise, on the real parts: this machine, a PostgreSQL, a Prometheus with a node exporter, an
-S3, a Traefik; on recorded answers of a Kubernetes and a RabbitMQ; and in memory."""
+S3, a Traefik, a Redis; on recorded answers of a Kubernetes and a RabbitMQ; and in memory."""
 
 import json
 import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
 import psutil
 import psycopg
 import pytest
-from fixtures_recorded import Recorded
+import redis as redis_client
+from fixtures_recorded import Hostile, Recorded
 from fixtures_s3 import s3_account, s3_admin
 from fixtures_traefik import TraefikSite
 from free_ports import free_ports
+from needs_middleware import needs_redis
 
 from blocks.bucket import Account
-from blocks.heavy_queries_postgres import PostgresHeavyQueries
+from blocks.heavy_queries_postgres import PostgresHeavyQueries, without_values
 from blocks.installation import Installation, Users
 from blocks.memory_usage_source import MemoryUsageSource
+from blocks.middleware import HOST, RedisServer
 from blocks.postgres_server import PostgresServer, wait_ready
 from blocks.traefik_api import TraefikApi
 from blocks.usage_kubernetes import Access, KubernetesUsage, read_context, read_quantity
@@ -31,6 +36,7 @@ from blocks.usage_machine import MachineUsage
 from blocks.usage_postgres import PostgresUsage
 from blocks.usage_prometheus import PrometheusUsage
 from blocks.usage_rabbitmq import RabbitUsage
+from blocks.usage_redis import RedisUsage
 from blocks.usage_s3 import S3Usage
 from blocks.usage_traefik import TraefikUsage
 from domain.canonical import sha256_hex
@@ -39,6 +45,26 @@ from domain.limits import Limit
 from domain.ports import UsageSource
 from domain.service import Arm
 from domain.usage import Interval, Metric, Reading, Resource, believable
+
+EXPORTED = """
+DCGM_FI_DEV_GPU_UTIL{gpu="0",UUID="GPU-1",modelName="NVIDIA A100",Hostname="gpu1"} 83
+DCGM_FI_DEV_FB_USED{gpu="0",UUID="GPU-1",modelName="NVIDIA A100",Hostname="gpu1"} 30720
+DCGM_FI_DEV_FB_FREE{gpu="0",UUID="GPU-1",modelName="NVIDIA A100",Hostname="gpu1"} 10240
+DCGM_FI_DEV_FB_USED{gpu="1",GPU_I_ID="3",UUID="GPU-2",modelName="NVIDIA A100",Hostname="gpu1"} 1024
+DCGM_FI_DEV_FB_FREE{gpu="1",GPU_I_ID="3",UUID="GPU-2",modelName="NVIDIA A100",Hostname="gpu1"} 9216
+DCGM_FI_DEV_FB_USED{gpu="1",GPU_I_ID="4",UUID="GPU-2",modelName="NVIDIA A100",Hostname="gpu1"} 2048
+DCGM_FI_DEV_FB_FREE{gpu="1",GPU_I_ID="4",UUID="GPU-2",modelName="NVIDIA A100",Hostname="gpu1"} 8192
+pg_database_size_bytes{datname="shop"} 7e9
+pg_stat_activity_count{datname="shop",state="active"} 12
+pg_stat_activity_count{datname="shop",state="idle"} 30
+pg_settings_max_connections 100
+container_memory_working_set_bytes{namespace="shop",pod="web-1",container="web"} 1e8
+container_memory_working_set_bytes{namespace="shop",pod="web-2",container="web"} 2e8
+kube_pod_container_resource_limits{namespace="shop",pod="web-1",container="web",resource="memory",unit="byte"} 5e8
+kube_pod_container_resource_limits{namespace="shop",pod="web-2",container="web",resource="memory",unit="byte"} 5e8
+rabbitmq_queue_messages{queue="mail",vhost="/"} 17
+"""
+"""What a DCGM exporter, a PostgreSQL exporter, cAdvisor with kube-state-metrics and RabbitMQ say, in their names."""
 
 NEEDED = ("prometheus", "prometheus-node-exporter")
 
@@ -50,15 +76,19 @@ def last_minute() -> Interval:
 
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
-    """A real Prometheus that scrapes a real node exporter every second."""
+    """A real Prometheus that scrapes a real node exporter, and a page with the names of others, every second."""
     if missing := [name for name in NEEDED if not shutil.which(name)]:
         reason = f"{', '.join(missing)} not installed; .ci/run installs Debian's"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
     folder = tmp_path_factory.mktemp("prometheus")
     port, exporter = free_ports(2)
+    page = Hostile(EXPORTED.encode())
+    page.content_type = "text/plain; version=0.0.4"
     (folder / "prometheus.yml").write_text(
         "global: {scrape_interval: 1s}\n"
-        f"scrape_configs: [{{job_name: node, static_configs: [{{targets: ['127.0.0.1:{exporter}']}}]}}]\n"
+        "scrape_configs:\n"
+        f"  - {{job_name: node, static_configs: [{{targets: ['127.0.0.1:{exporter}']}}]}}\n"
+        f"  - {{job_name: others, static_configs: [{{targets: ['localhost:{page.server_address[1]}']}}]}}\n"
     )
     commands = (
         [NEEDED[1], f"--web.listen-address=127.0.0.1:{exporter}"],
@@ -76,6 +106,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
             wait(lambda: _count(url) > 4, f"samples in Prometheus: {folder}/log")
             yield url
         finally:
+            page.server_close()
             for process in processes:
                 process.terminate()
                 process.wait(timeout=30)
@@ -119,7 +150,39 @@ def database(postgres: str) -> Generator[str]:
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-@pytest.fixture(params=["memory", "machine", "postgres", "prometheus", "s3", "traefik", "kubernetes", "rabbitmq"])
+@dataclass(frozen=True)
+class Redis:
+    """A real Redis, how it is reached, and a client that fills it."""
+
+    url: str
+    password: str
+    client: Any
+
+    def usage(self, memory: Path, *, queues: Sequence[str] = (), user: str = "", password: str = "") -> RedisUsage:
+        return RedisUsage("redis", self.url, memory, user=user, password=password or self.password, queues=queues)
+
+
+@pytest.fixture(scope="module")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Redis]:
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    with server.running():
+        access = server.access()
+        client = redis_client.Redis(HOST, access.port, password=access.password)
+        yield Redis(f"redis://{HOST}:{access.port}/0", access.password, client)
+        client.close()
+
+
+@pytest.fixture
+def redis(redis_server: Redis) -> Redis:
+    """The same Redis, emptied."""
+    redis_server.client.flushall()
+    return redis_server
+
+
+SOURCES = ["memory", "machine", "postgres", "prometheus", "s3", "traefik", "kubernetes", "rabbitmq"]
+
+
+@pytest.fixture(params=[*SOURCES, pytest.param("redis", marks=needs_redis)])
 def source(request: pytest.FixtureRequest, tmp_path: Path) -> UsageSource:
     match request.param:
         case "memory":
@@ -139,6 +202,10 @@ def source(request: pytest.FixtureRequest, tmp_path: Path) -> UsageSource:
             return KubernetesUsage("main", Access(request.getfixturevalue("recorded").url, "a-token"))
         case "rabbitmq":
             return RabbitUsage("main", request.getfixturevalue("recorded").url, user="guest", password="a-token")
+        case "redis":
+            served: Redis = request.getfixturevalue("redis")
+            served.client.rpush("mail", "a", "b")
+            return served.usage(tmp_path / "seen.json")
         case _:
             return PrometheusUsage(request.getfixturevalue("prometheus"))
 
@@ -196,10 +263,11 @@ def test_the_machine_agrees_with_what_it_says_of_itself(prometheus: str):
     now = datetime.now(UTC).replace(microsecond=0)
     ours = {m.resource.metric: m.values[-1] for m in MachineUsage("127.0.0.1").read(last_minute()).measured}
     reading = PrometheusUsage(prometheus).read(Interval(now - timedelta(seconds=1), now + timedelta(seconds=59)))
-    theirs = {m.resource.metric: m.values[-1] for m in reading.measured}
-    assert theirs[Metric.MEMORY] == pytest.approx(ours[Metric.MEMORY], abs=psutil.virtual_memory().total / 4)
-    limits = {limit.resource.metric: limit.value for limit in PrometheusUsage(prometheus).limits()}
-    assert limits[Metric.MEMORY] == psutil.virtual_memory().total and limits[Metric.CPU] == psutil.cpu_count()
+    theirs = {m.resource: m.values[-1] for m in reading.measured}
+    memory, cpu = Resource(Metric.MEMORY, "127.0.0.1"), Resource(Metric.CPU, "127.0.0.1")
+    assert theirs[memory] == pytest.approx(ours[Metric.MEMORY], abs=psutil.virtual_memory().total / 4)
+    limits = {limit.resource: limit.value for limit in PrometheusUsage(prometheus).limits()}
+    assert limits[memory] == psutil.virtual_memory().total and limits[cpu] == psutil.cpu_count()
 
 
 def test_vectors_and_tables_are_counted_by_database(postgres: str, database: str):
@@ -357,24 +425,200 @@ class TestRabbit:
             RabbitUsage("main", recorded.url, user="guest", password="wrong").read(last_minute())
 
 
+@needs_redis
+class TestRedis:
+    def lengths(self, usage: RedisUsage) -> dict[str, float]:
+        measured = usage.read(last_minute()).measured
+        return {m.resource.name: float(m.values[0]) for m in measured if m.resource.metric is Metric.QUEUE}
+
+    def test_lists_and_streams_have_lengths_and_groups_what_they_have_left(self, redis: Redis, tmp_path: Path):
+        client = redis.client
+        client.rpush("mail", *range(7))
+        client.set("a-setting", "1")
+        client.hset("a-hash", "a", 1)
+        for number in range(10):
+            client.xadd("orders", {"number": number})
+        client.xgroup_create("orders", "invoices", id="0")
+        client.xgroup_create("orders", "shipping", id="0")
+        client.xreadgroup("invoices", "one", {"orders": ">"}, count=4)  # given, not acknowledged
+        given = client.xreadgroup("shipping", "one", {"orders": ">"}, count=8)
+        client.xack("orders", "shipping", *[identifier for identifier, _ in given[0][1][:6]])
+        found = self.lengths(redis.usage(tmp_path / "seen.json"))
+        assert found == {
+            "mail": 7,
+            "orders": 10,
+            "orders/invoices": 6 + 4,  # not given yet, and not acknowledged
+            "orders/shipping": 2 + 2,
+        }
+
+    def test_a_group_whose_lag_redis_lost_is_counted(self, redis: Redis, tmp_path: Path):
+        client = redis.client
+        added = [client.xadd("orders", {"number": number}) for number in range(10)]
+        client.xgroup_create("orders", "late", id=added[2])
+        client.xdel("orders", added[5])
+        assert client.execute_command("XINFO", "GROUPS", "orders")[0].get(b"lag") is None
+        assert self.lengths(redis.usage(tmp_path / "seen.json"))["orders/late"] == 6
+
+    def test_a_queue_that_was_emptied_is_empty_and_no_gap(self, redis: Redis, tmp_path: Path):
+        redis.client.rpush("mail", "a")
+        usage = redis.usage(tmp_path / "seen.json")
+        assert self.lengths(usage) == {"mail": 1}
+        redis.client.lpop("mail")
+        assert not redis.client.exists("mail")
+        assert self.lengths(usage) == {"mail": 0}
+
+    def test_only_the_queues_that_are_named_are_measured(self, redis: Redis, tmp_path: Path):
+        for name in ("celery", "rq:queue:high", "rq:workers", "other"):
+            redis.client.rpush(name, "a")
+        usage = redis.usage(tmp_path / "seen.json", queues=["celery", "rq:queue:*"])
+        assert self.lengths(usage) == {"celery": 1, "rq:queue:high": 1}
+
+    def test_a_name_that_is_no_text_has_one(self, redis: Redis, tmp_path: Path):
+        redis.client.rpush(b"\xff\x00raw", "a")
+        assert self.lengths(redis.usage(tmp_path / "seen.json")) == {"\\xff\\x00raw": 1}
+
+    def test_too_many_keys_that_look_like_queues_are_told(self, redis: Redis, tmp_path: Path):
+        with redis.client.pipeline() as pipe:
+            for number in range(520):
+                pipe.rpush(f"list-{number:03}", "a")
+            pipe.execute()
+        reading = redis.usage(tmp_path / "seen.json").read(last_minute())
+        assert sum(one.resource.metric is Metric.QUEUE for one in reading.measured) == 500
+        assert "520 keys look like queues" in reading.problems[0].text()
+
+    def test_memory_and_clients_have_the_limits_that_redis_holds_them_to(self, redis: Redis, tmp_path: Path):
+        usage = redis.usage(tmp_path / "seen.json")
+        memory, clients = Resource(Metric.MEMORY, "redis", "redis"), Resource(Metric.CONNECTIONS, "redis", "redis")
+        most = int(redis.client.config_get("maxclients")["maxclients"])
+        assert {limit.resource: limit.value for limit in usage.limits()} == {clients: most}  # memory has none
+        redis.client.config_set("maxmemory", 100_000_000)
+        try:
+            assert {limit.resource: limit.value for limit in usage.limits()} == {memory: 1e8, clients: most}
+        finally:
+            redis.client.config_set("maxmemory", 0)
+        found = {one.resource: float(one.values[0]) for one in usage.read(last_minute()).measured}
+        assert 100_000 < found[memory] < 1e8 and 1 <= found[clients] < 50
+
+    def test_who_is_refused_is_told_without_the_password(self, redis: Redis, tmp_path: Path):
+        redis.client.execute_command("ACL", "SETUSER", "narrow", "on", ">narrow-word", "~*", "+info")
+        for user, password in (("", "very-wrong"), ("nobody", "very-wrong"), ("narrow", "narrow-word")):
+            with pytest.raises(ConfigError, match="refuses our user") as told:
+                redis.usage(tmp_path / "seen.json", user=user, password=password).read(last_minute())
+            assert password not in str(told.value)
+        with pytest.raises(ConfigError, match=r"wants a password|refuses our user"):
+            RedisUsage("redis", redis.url, tmp_path / "seen.json").read(last_minute())
+
+    def test_one_that_is_away_or_no_redis_says_so(self, redis: Redis, tmp_path: Path, recorded: Recorded):
+        for port in (free_ports(1)[0], recorded.server_address[1]):
+            with pytest.raises(TransientError, match=r"does not answer|answered"):
+                usage = RedisUsage("redis", f"redis://127.0.0.1:{port}", tmp_path / "seen.json", limit_s=1)
+                usage.read(last_minute())
+        for url in ("http://127.0.0.1:6379", "redis://", "redis://host:port/0"):
+            with pytest.raises(ConfigError, match="no address of a Redis"):
+                RedisUsage("redis", url, tmp_path / "seen.json")
+
+
 class TestPrometheusThatAnswersHalf:
     def test_a_body_cut_short_is_told(self, recorded: Recorded):
         reading = PrometheusUsage(recorded.url).read(last_minute())
         assert {one.resource.key for one in reading.measured} == {"memory:db1:"}
         assert "answered 1 of" in reading.problems[0].text()
 
-    def test_gpus_by_the_names_of_dcgm(self, recorded: Recorded):
-        recorded.gpus = True
-        found = {m.resource.key: float(m.values[0]) for m in PrometheusUsage(recorded.url).read(last_minute()).measured}
-        assert found["gpu:gpu1:0/A100"] == pytest.approx(0.83) and found["gpu_memory:gpu1:0/A100"] == 1024 * 1024**2
+    def test_a_warning_is_told_and_what_came_is_kept(self):
+        labels = {"instance": "db1:9100", "mountpoint": "/", "service": "desk", "queue": "mail", "datname": "shop"}
+        at = last_minute().begin.timestamp()
+        result = [{"metric": labels, "values": [[at, "NaN"], [at + 30, "5"], [1e300, "7"], [at + 31, "+Inf"]]}]
+        answer = {"status": "success", "data": {"result": result}, "warnings": ["a store is away"]}
+        with Hostile(json.dumps(answer).encode()) as server:
+            reading = PrometheusUsage(server.url).read(last_minute())
+        assert [problem.text() for problem in reading.problems] == [
+            "prometheus:main answered with a warning, so that something may be missing: a store is away"
+        ]
+        kept = believable(reading.measured[0], last_minute())[0]
+        assert len(kept.values) == 1
+
+    @pytest.mark.parametrize(
+        ("body", "words"),
+        [
+            (b'{"status": "error", "error": "query timed out"}', "query timed out"),
+            (b'{"status": "success", "data": {"resultType": "matrix"}}', "has no result"),
+            (b'{"status": "success", "data": [1]}', "has no result"),
+            (b'{"status": "success", "data": {"result": [1, null]}}', "cut its answer short"),
+            (b'{"status": "success", "data": {"result": [{"values": []}]}}', "cut its answer short"),
+            (b'{"status": "success", "data": {"result": [{"metric": 5, "values": []}]}}', "cut its answer short"),
+            (b'[{"status": "success"}]', "not as Prometheus"),
+            (b"<html>log in</html>", "no JSON"),
+            (b"[" * 100_000, "no JSON"),
+            (b"", "no JSON"),
+        ],
+    )
+    def test_what_makes_no_sense_is_told_and_gives_nothing(self, body: bytes, words: str):
+        with Hostile(body) as server:
+            source = PrometheusUsage(server.url)
+            with pytest.raises(TransientError, match=words):
+                source.read(last_minute())
+            assert source.limits() == []
+
+    @pytest.mark.parametrize(
+        ("wrong", "words"),
+        [({"missing": 10}, "does not answer as Prometheus"), ({"pause_s": 0.05}, r"does not answer within 0\.3 s")],
+        ids=["early", "never"],  # each byte in time, the whole never
+    )
+    def test_an_answer_that_ends_early_or_never_is_told(self, wrong: dict[str, Any], words: str):
+        with (
+            Hostile(b'{"status": "success", "data": {"result": []}}', **wrong) as server,
+            pytest.raises(TransientError, match=words),
+        ):
+            PrometheusUsage(server.url, limit_s=0.3).read(last_minute())
+
+    def test_who_is_refused_is_told_what_to_set(self):
+        with (
+            Hostile(b"<html>Unauthorized</html>", status=401) as server,
+            pytest.raises(ConfigError, match="token_secret"),
+        ):
+            PrometheusUsage(server.url, user="me", password="very-secret").read(last_minute())
+
+
+class TestPrometheusOfManyExporters:
+    def test_each_is_read_by_its_own_names_in_our_units(self, prometheus: str):
+        now = datetime.now(UTC).replace(microsecond=0)
+        source = PrometheusUsage(prometheus)
+        reading = source.read(Interval(now - timedelta(seconds=1), now + timedelta(seconds=59)))
+        found = {one.resource.key: float(one.values[-1]) for one in reading.measured}
+        mib = 1024**2
+        expected = {
+            "gpu:gpu1:0/NVIDIA A100": 0.83,
+            "gpu_memory:gpu1:0/NVIDIA A100": 30720 * mib,
+            "gpu_memory:gpu1:1/3/NVIDIA A100": 1024 * mib,
+            "gpu_memory:gpu1:1/4/NVIDIA A100": 2048 * mib,
+            "database:localhost:shop": 7e9,
+            "connections:localhost:": 42,
+            "memory:shop:web": 3e8,
+            "queue:localhost:mail": 17,
+        }
+        assert {key: found.get(key) for key in expected} == pytest.approx(expected)
+        limits = {limit.resource.key: limit for limit in source.limits()}
+        assert {key: limits[key].value for key in expected if key in limits} == pytest.approx(
+            {
+                "gpu:gpu1:0/NVIDIA A100": 1.0,
+                "gpu_memory:gpu1:0/NVIDIA A100": 40960 * mib,
+                "gpu_memory:gpu1:1/3/NVIDIA A100": 10240 * mib,
+                "gpu_memory:gpu1:1/4/NVIDIA A100": 10240 * mib,
+                "connections:localhost:": 100,
+                "memory:shop:web": 1e9,
+            }
+        )
+        assert "DCGM_FI_DEV_FB_USED" in limits["gpu_memory:gpu1:0/NVIDIA A100"].source
 
 
 class TestHeavyQueries:
     def test_nobody_counts_them_without_the_extension(self, postgres: str):
-        queries = PostgresHeavyQueries(lambda name: psycopg.conninfo.make_conninfo(postgres, dbname=name))
-        assert queries.heaviest(limit=5) == []
+        queries = PostgresHeavyQueries({"main": lambda name: psycopg.conninfo.make_conninfo(postgres, dbname=name)})
+        assert queries.heaviest("main", limit=5) == []
+        assert queries.heaviest("another", limit=5) == []
 
     def test_the_heaviest_are_named_without_their_values(self, open_tmp: Path, postgres_bin: Path, users: Users):
+        # worse than the stack's own setting, which leaves statements like ALTER ROLE out
         settings = {"shared_preload_libraries": "pg_stat_statements", "fsync": "off"}
         port = free_ports(1)[0]
         server = PostgresServer(
@@ -386,15 +630,30 @@ class TestHeavyQueries:
             wait_ready(server.url("for-tests"), process=process)
             with psycopg.connect(server.url("for-tests"), autocommit=True) as connection:
                 connection.execute("CREATE EXTENSION pg_stat_statements")
-                connection.execute("SELECT pg_sleep(0.3), 'very-secret'")
-            queries = PostgresHeavyQueries(lambda name: server.url("for-tests", database=name))
-            first = queries.heaviest(limit=3)[0]
-            assert "pg_sleep" in first.text and "very-secret" not in first.text
-            assert first.database == "postgres" and first.calls == 1 and 0.5 < first.share_ratio <= 1
+                connection.execute("/* very-secret */ SELECT pg_sleep(0.3), 'very-secret'")
+                connection.execute("CREATE ROLE somebody PASSWORD 'very-secret'")
+                connection.execute("DO $do$ BEGIN PERFORM pg_sleep(0.5), 'very-secret'; END $do$")
+            queries = PostgresHeavyQueries({"main": lambda name: server.url("for-tests", database=name)})
+            found = queries.heaviest("main", limit=50)
+            assert found[0].text == "SELECT pg_sleep($1), $2"
+            assert "very-secret" not in str(found) and "ROLE" not in str(found)
+            assert found[0].database == "postgres" and found[0].calls == 1 and 0.1 < found[0].share_ratio <= 1
         finally:
             process.terminate()
             process.wait()
 
+    @pytest.mark.parametrize(
+        ("text", "shown"),
+        [
+            ("SELECT  *\nFROM t -- by 'ann'\nWHERE a = 'it''s' AND b = $1", "SELECT * FROM t WHERE a = '…' AND b = $1"),
+            ("SELECT $tag$very secret$tag$, $$so is this$$, 'and this", "SELECT '…', '…', '…'"),
+            ("/* who=ann */ UPDATE t SET a = $1 /* cut", "UPDATE t SET a = $1"),
+        ],
+    )
+    def test_what_the_extension_leaves_of_values_goes(self, text: str, shown: str):
+        assert without_values(text) == shown
+
     def test_a_server_that_is_away_says_so(self):
+        away = f"postgresql://x@127.0.0.1:{free_ports(1)[0]}/x"
         with pytest.raises(TransientError, match="can't be read"):
-            PostgresHeavyQueries(lambda _: f"postgresql://x@127.0.0.1:{free_ports(1)[0]}/x").heaviest(limit=5)
+            PostgresHeavyQueries({"main": lambda _: away}).heaviest("main", limit=5)

@@ -1,9 +1,9 @@
 """Archives and deletes what is expired, as `cleanup` does, and dies at the n-th boundary: driven by the test.
 
-Each line of its input is `URL STORE NUMBER RUN`; for each it forks (what is imported need not be imported again), and
-the child carries `cleanup` out and is killed at that boundary by SIGKILL, without a word; 0: at none. A boundary is
-before or after a call of a port that changes something. Archives are files in STORE, and so is the ledger: both outlive
-the child. Answers with the child's status and the boundaries it passed.
+Each line of its input is `URL STORE NUMBER RUN TABLE` (tickets, or visits with its partitions). For each it forks (what
+is imported need not be imported again), and the child carries `cleanup` out and is killed at that boundary by SIGKILL,
+without a word; 0: at none. A boundary is before or after a call of a port that changes something. Archives are files in
+STORE, and so is the ledger: both outlive the child. Answers with the child's status and the boundaries it passed.
 """
 
 import json
@@ -11,12 +11,14 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fixtures_rows import NOW, tickets_policy
+from fixtures_rows import NOW, tickets_policy, visits_policy
 
 from blocks import parquet_child
+from blocks.backup_keys import lock_away, make_identity, open_again, recipient_of
 from blocks.clock import MemoryClock
 from blocks.memory_cleaning import MemoryArchives
 from blocks.memory_ledger import MemoryLedger
@@ -24,12 +26,13 @@ from blocks.memory_world import MemoryWorld
 from blocks.rows_postgres import PostgresRows
 from blocks.world import use_world
 from domain.ledger import Event
-from domain.ports_cleanup import CopiedTable
+from domain.ports_cleanup import CopiedTable, Locked
 from flows.cleanup import _treat  # pyright: ignore[reportPrivateUsage]
 from tasks import archive
 from tasks.recording import without_engine
 
-CHANGES = ("append", "put", "keep", "pack", "unpack", "copy_batch", "delete_archived")
+CHANGES = ("append", "put", "keep", "pack", "unpack", "lock", "copy_batch", "delete_archived")
+CHANGES += ("copy_partition", "drop_partition")
 ARCHIVE_ROWS = 40
 
 
@@ -60,11 +63,23 @@ class Boundaries:
 
 
 class FileArchives(MemoryArchives):
-    """Archives as files, packed as Parquet by the code of the real program."""
+    """Archives as files, packed as Parquet and encrypted by the code of the real program."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self._folder = folder
+        identity = folder / "identity"
+        if not identity.exists():
+            identity.write_text(make_identity())
+        self._identity = identity.read_text()
+
+    def lock(self, file: Path, to: Path) -> Locked:
+        once = make_identity()
+        lock_away(file, to, recipient_of(self._identity), recipient_of(once))
+        return Locked(to, "age", partial(open_again, identity=once))
+
+    def open(self, file: Path, to: Path) -> None:
+        open_again(file, to, self._identity)
 
     def pack(self, table: CopiedTable, to: Path) -> int:
         told = {"columns": [list(one) for one in table.columns], "about": {}}
@@ -123,10 +138,11 @@ class FileLedger(MemoryLedger):
         return entry
 
 
-def clean(url: str, store: Path, number: int, run: str) -> int:
+def clean(url: str, store: Path, number: int, run: str, table: str) -> int:
     """One run of the policy, in this process; returns the boundaries that it passed."""
     archive.ARCHIVE_ROWS = ARCHIVE_ROWS
-    policy = tickets_policy(archive=True, batch_rows=15, share_percent_max=30)
+    make = tickets_policy if table == "tickets" else visits_policy
+    policy = make(archive=True, batch_rows=15, share_percent_max=30)
     world = MemoryWorld(clock=MemoryClock(NOW))
     world.ledger = FileLedger(store / "ledger.jsonl")
     archives, rows = FileArchives(store), PostgresRows(lambda: url)
@@ -148,10 +164,10 @@ def clean(url: str, store: Path, number: int, run: str) -> int:
 
 def main() -> None:
     for line in sys.stdin:
-        url, store, number, run = line.split()
+        url, store, number, run, table = line.split()
         child = os.fork()
         if child == 0:
-            passed = clean(url, Path(store), int(number), run)
+            passed = clean(url, Path(store), int(number), run, table)
             (Path(store) / "passed").write_text(str(passed))
             os._exit(0)
         _, status = os.waitpid(child, 0)

@@ -13,12 +13,16 @@ from typing import Any
 import psycopg
 import pytest
 from archive_program import FileArchives
-from fixtures_rows import SCHEMA, RowsStage
+from fixtures_rows import SCHEMA, VISITS, RowsStage
 
+from blocks.memory_world import MemoryWorld
 from blocks.rows_postgres import PostgresRows
-from domain.ports_cleanup import CopiedTable
+from blocks.world import use_world
+from domain.archive import encryption_of
+from domain.ports_cleanup import CopiedPartition, CopiedTable
+from tasks.archive import read_archive
 
-POINTS = 24
+POINTS = 20
 OLD, NEW = 100, 300
 TABLES = ("tickets", "comments", "files")
 
@@ -38,9 +42,9 @@ class Program:
             env={**os.environ, "PYTHONPATH": f"{tests.parent}:{tests}", "PREFECT_LOGGING_LEVEL": "ERROR"},
         )
 
-    def run(self, store: Path, *, number: int, run: str) -> dict[str, Any]:
+    def run(self, store: Path, *, number: int, run: str, table: str = "tickets") -> dict[str, Any]:
         assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write(f"{self.url} {store} {number} {run}\n")
+        self._process.stdin.write(f"{self.url} {store} {number} {run} {table}\n")
         self._process.stdin.flush()
         while not (line := self._process.stdout.readline()).startswith("{"):
             assert line, "the program ended"
@@ -94,17 +98,23 @@ def archived(store: Path) -> dict[str, list[str]]:
 
 
 def copied(store: Path) -> list[CopiedTable]:
-    archives, found = FileArchives(store), list[CopiedTable]()
-    for number, path in enumerate(sorted(store.glob("*manifest.json"))):
-        for one in json.loads(path.read_text())["tables"]:
-            parquet, csv = store / "x.parquet", store / f"{number}-{one['table']}.csv"
-            archives.get(one["key"], parquet, sha256=one["sha256"])
-            assert archives.unpack(parquet, csv) == one["rows"]
-            columns = tuple((name, kind) for name, kind in one["columns"])
-            found.append(CopiedTable(one["table"], csv, columns, tuple(one["keys"]), one["rows"]))
+    """What a restoration reads: every whole archive, fetched, compared, opened and counted."""
+    world, found = MemoryWorld(), list[CopiedTable]()
+    world.cleaning.archives = FileArchives(store)
+    use_world(lambda: world)
+    try:
+        for number, path in enumerate(sorted(store.glob("*manifest.json"))):
+            manifest = json.loads(path.read_text())
+            assert encryption_of(manifest) == "age"
+            folder = store / f"read-{number}"
+            folder.mkdir(exist_ok=True)
+            found += read_archive(manifest, folder)
+    finally:
+        use_world(None)
     return found
 
 
+@pytest.mark.timeout(900)
 def test_killed_at_any_point_and_started_again_it_loses_nothing_and_keeps_nothing_twice(stage: RowsStage):
     program = Program(stage.url)
     stores: list[Path] = []
@@ -156,3 +166,52 @@ def _holds(stage: RowsStage, store: Path, before: dict[str, list[str]]) -> None:
                 for name in TABLES
             }
     assert now == before
+
+
+PARTITION_POINTS = 10
+
+
+def test_killed_between_archiving_and_dropping_a_partition_it_loses_nothing(stage: RowsStage, tmp_path: Path):
+    program = Program(stage.url)
+    try:
+        total = 2
+        for point in range(PARTITION_POINTS + 1):
+            store = tmp_path / str(point)
+            store.mkdir()
+            number = 0 if point == 0 else 1 + (point - 1) * (total - 1) // (PARTITION_POINTS - 1)
+            stage.run("DROP TABLE visits")
+            stage.run(VISITS)
+            stage.months(1, 3, rows=20)
+            stage.months(4, 6, rows=100)
+            before = stage.run("SELECT t::text FROM visits t ORDER BY id")
+            first = program.run(store, number=number, run="run-1", table="visits")
+            if point == 0:
+                total = first["passed"]
+            else:
+                assert first["killed"], (number, total)
+                again = program.run(store, number=0, run="run-1" if point % 2 else "run-2", table="visits")
+                assert again["code"] == 0, (number, again)
+            assert stage.count("visits") == 300
+            assert stage.run("SELECT to_regclass('visits_01'), to_regclass('visits_03')") == [(None, None)]
+            _comes_back(stage, store, before)
+    finally:
+        program.end()
+
+
+def _comes_back(stage: RowsStage, store: Path, before: list[Any]) -> None:
+    """Every partition once, from the archives by which it was dropped."""
+    events = [json.loads(line) for line in (store / "ledger.jsonl").read_text().splitlines()]
+    ended = [event["data"] for event in events if event["kind"] == "deletion.completed" and event["data"]["archived"]]
+    assert sorted(data["partition"] for data in ended if data["left"] == 0) == [
+        f"public.visits_0{n}" for n in (1, 2, 3)
+    ]
+    tables = copied(store)
+    assert sum(table.rows for table in tables) == 60
+    bounds = [CopiedPartition(f"public.visits_0{n}", 20, "", f"2026-0{n}-01", f"2026-0{n + 1}-01") for n in (1, 2, 3)]
+    for one in bounds:
+        stage.rows.restore([table for table in tables if _month(table) == one.name[-1]], partition=one)
+    assert stage.run("SELECT t::text FROM visits t ORDER BY id") == before
+
+
+def _month(table: CopiedTable) -> str:
+    return table.file.read_text().splitlines()[1][0]

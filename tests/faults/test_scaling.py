@@ -11,10 +11,12 @@ from watched_world import Valve
 from blocks.clock import MemoryClock
 from blocks.world import use_world
 from domain.break_glass import Mark
+from domain.capacity import read_plan
 from domain.errors import ConfigError, RefusedError
+from domain.scaling import explain_size
 from domain.service import Limits
 from domain.size import MIB, Size
-from tasks.scaling import start_beside
+from tasks.scaling import look_at_size, start_beside
 
 SITES = ("alpha", "beta")
 
@@ -142,6 +144,33 @@ def test_an_answer_to_what_does_not_hold_any_more_is_refused_and_asked_again(sca
     assert [entry.data["refusal"] for entry in scaler.entries("scale.refused")] == ["drift"]
     assert scaler.entries("scale.completed")[-1].event.release == scaler.theatre.live
     assert {len(scaler.serving(site)) for site in SITES} == {3}
+
+
+def test_the_form_shows_what_it_costs_and_another_price_is_asked_about_again(scaler: Scaler) -> None:
+    def price(per_month: float) -> None:
+        prices = [{"resources": "memory:production:*", "per_month": per_month, "per": "1 GiB"}]
+        scaler.theatre.world.capacity.plan = read_plan({"prices": prices})
+
+    price(8)
+    run = scaler.new_run(instances=3, memory_bytes=512 * MIB)
+    assert scaler.process(run).state == "paused"
+    change = (("instances", 3), ("memory_bytes", 512 * MIB))
+    shown = look_at_size(APPLICATION, "production", change, "more users", "")
+    # three instances of half a gibibyte on two sites
+    assert "**24.00 (+24.00)**" in explain_size(shown, deadline="tomorrow")
+    price(16)
+    assert scaler.drive(run).state == "completed"
+    assert [entry.data["refusal"] for entry in scaler.entries("scale.refused")] == ["drift"]
+    assert scaler.size == Size(3, 512 * MIB)
+
+
+def test_prices_that_can_not_be_read_stop_no_change_of_size(scaler: Scaler) -> None:
+    class Broken:
+        def read(self) -> Any:
+            return read_plan({"price": []})
+
+    scaler.theatre.world.capacity = Broken()  # pyright: ignore[reportAttributeAccessIssue]
+    assert scaler.scale(instances=3).state == "completed"
 
 
 def test_without_an_approval_in_the_ledger_no_instance_is_started(scaler: Scaler) -> None:

@@ -17,7 +17,7 @@ _BY_PLACE = ("target", "balancer", "metrics")
 _READS = {
     *("entries", "held", "get", "find", "list", "webhook_secret", "commits", "commit_time", "head", "read_file"),
     *("verify", "instances", "log_tail", "now", "sleep", "routes", "entry", "read", "url", "probe", "crashed", "late"),
-    *("looks", "cpu_seconds"),
+    *("looks", "cpu_seconds", "compare", "recall", "position", "address", "left_over", "leftovers"),
     *("unfinished", "exists", "is_available", "progress", "waiting", "marks", "guarded", "unsettled", "is_ancestor"),
     *("forge_access", "has_forge_access"),
 }

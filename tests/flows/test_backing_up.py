@@ -6,6 +6,7 @@ import pytest
 from stage import Stage
 
 from domain.backup import BackupKind, BackupState
+from domain.backup_retention import read_retention
 from domain.errors import ConfigError, TransientError
 from flows.backup import backup
 from flows.backup_watch import backup_watch
@@ -13,10 +14,12 @@ from tasks.backup import (
     copy_elsewhere,
     dump_database,
     expire_backups,
+    expire_elsewhere,
     read_weaknesses,
     sweep_backups,
     take_backup,
 )
+from tasks.recording import Subject, record
 
 
 @pytest.fixture
@@ -38,9 +41,9 @@ def test_a_night_with_dumps_takes_copies_and_says_what_is_not_protected(stage: S
         "prefect",
         "slipway_ledger",
     }
-    assert stage.world.backup_copies.kept["releases"] == stage.world.backup_copies.buckets["releases"]
+    assert stage.world.backup_copies.kept == stage.world.backup_copies.buckets
     (page,) = stage.world.screen.reports["backup"]
-    assert "4 of 4 not protected" in page and len(ended["unprotected"]) == 4
+    assert "7 of 7 not protected" in page and len(ended["unprotected"]) == 7
     assert stage.world.screen.bars["backup-progress"] > 0
 
 
@@ -61,6 +64,9 @@ def test_an_incremental_one_stands_on_the_one_before(stage: Stage):
     first = take_backup.fn("run-1", "full")
     second = take_backup.fn("run-2", "incremental")
     assert second["parent"] == first["id"] and second["kind"] == BackupKind.INCREMENTAL
+    third = take_backup.fn("run-3", "full")
+    (*_, entry) = stage.world.ledger.entries(kinds=["backup.taken"])
+    assert entry.data["stored_grown_bytes"] == third["stored_bytes"] - first["stored_bytes"]
 
 
 def test_the_same_run_takes_it_once(stage: Stage):
@@ -108,6 +114,51 @@ def test_a_year_of_nights_stays_bounded_and_what_is_held_stays(clocked: Stage):
         expire_backups.fn(f"night-{night}")
     kept = {one.id for one in clocked.world.backups.backups()}
     assert first["id"] in kept and len(kept) < 25
+
+
+def test_a_week_of_nights_is_one_full_backup_and_what_changed_since(clocked: Stage):
+    kinds: list[str] = []
+    for night in range(9):
+        kinds.append(take_backup.fn(f"night-{night}", "auto")["kind"])
+        assert take_backup.fn(f"night-{night}", "auto")["id"] == clocked.world.backups.backups()[-1].id
+        clocked.world.clock.sleep(86_400)
+    assert kinds == ["full", *["incremental"] * 6, "full", "incremental"]
+    clocked.world.backups.kinds = (BackupKind.FULL,)
+    assert take_backup.fn("night-10", "auto")["kind"] == "full"
+
+
+def test_an_operators_rules_count_here_and_at_the_second_place_and_what_is_held_stays(clocked: Stage):
+    world = clocked.world
+    world.retention = read_retention("count=1 window_days=0 daily=0 weekly=0 monthly=0 dumps=1")
+    world.backup_copies.where, world.backup_copies.is_apart = "/far", True
+    held = newest = take_backup.fn("night-0", "full")["id"]
+    world.backups.hold(held, reason="audit 7")
+    for night in range(1, 4):
+        world.clock.sleep(86_400)
+        newest = take_backup.fn(f"night-{night}", "full")["id"]
+        dump_database.fn(f"night-{night}", "prefect")
+        copy_elsewhere.fn(f"night-{night}")
+        expire_backups.fn(f"night-{night}")
+        expire_elsewhere.fn(f"night-{night}")
+    assert {one.id for one in world.backups.backups()} == {held, newest}
+    assert {one.id for one in world.backup_copies.kept_elsewhere()} == {held, newest}
+    assert set(world.backup_copies.copies) == {"dumps/prefect/night-3"}
+    (*_, entry) = world.ledger.entries(kinds=["retention.applied"])
+    assert entry.data["kept"] == {held: ["hold: audit 7"], newest: ["count"]} and "count=1" in entry.data["rules"]
+    (*_, entry) = world.ledger.entries(kinds=["second_place.expired"])
+    assert set(entry.data["backups_left"]) == {held, newest}
+
+
+def test_the_last_backup_that_a_drill_proved_outlives_every_rule(clocked: Stage):
+    world = clocked.world
+    world.retention = read_retention("count=1 window_days=0 daily=0 weekly=0 monthly=0")
+    proven = newest = take_backup.fn("night-0", "full")["id"]
+    record(Subject("drill-1", ""), "backup.proven", detail=proven, backup=proven, drill="drill-1")
+    for night in range(1, 4):
+        world.clock.sleep(86_400)
+        newest = take_backup.fn(f"night-{night}", "full")["id"]
+        expire_backups.fn(f"night-{night}")
+    assert {one.id for one in world.backups.backups()} == {proven, newest}
 
 
 def test_without_a_second_place_nothing_is_copied_there(stage: Stage):

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -17,6 +18,7 @@ from blocks.memory_usage_source import MemoryUsageSource
 from domain.capacity import GpuModel, PlannedEvent, VectorPlan, read_plan
 from domain.errors import ConfigError, TransientError
 from domain.limits import Limit
+from domain.load_policy import LoadPolicy
 from domain.ports_capacity import HeavyQuery
 from domain.series import Remark
 from domain.usage import Interval, Measured, Metric, Reading, Resource, as_time
@@ -227,6 +229,20 @@ class TestForecasting:
         assert outlook.median is None and outlook.probability is None and outlook.advice is None
         assert "It is full, or the limit is in another unit" in page(stage)
 
+    def test_samples_from_when_a_clock_was_wrong_move_no_date(self, stage: Stage):
+        feed(stage, DISK, growing(1))
+        limit(stage, Limit(DISK, 240 * GIB, "df"))
+        capacity()
+        (before,) = stage.world.outlooks.newest()
+        ahead = stage.world.clock.now().replace(minute=0, second=0) + timedelta(days=400)
+        times = np.array([as_time(ahead), as_time(ahead) + 86400], dtype="datetime64[s]")
+        wrong = Reading((Measured(DISK, times, np.array([9000 * GIB, 9001 * GIB])),))
+        stage.world.usage_store.record("fed:jump", Interval(ahead, ahead + timedelta(days=2)), wrong)
+        capacity()
+        (after,) = stage.world.outlooks.newest()
+        assert (after.median, after.used, after.limit) == (before.median, before.used, before.limit)
+        assert "2 samples of disk:db1:/var lie in the future" in page(stage)
+
     def test_a_limit_in_a_far_larger_unit_gives_no_date(self, stage: Stage):
         feed(stage, DISK, growing(1))
         limit(stage, Limit(DISK, 1e9 * GIB, "somebody's slip"))
@@ -238,7 +254,17 @@ class TestForecasting:
         feed(stage, DISK, growing(1))
         limit(stage)
         capacity()
-        assert "has no limit that is known" in page(stage)
+        assert "No limit is known of 1: disk:db1:/var" in page(stage)
+
+    def test_a_source_that_is_new_had_no_gap_before(self, stage: Stage):
+        stage.world.measuring = [MemoryUsageSource(courses={CPU: lambda _: 2.0}, now=stage.world.clock.now)]
+        collect_usage()
+        capacity()
+        assert "Gaps of the last week" not in page(stage)
+        stage.world.clock.sleep(9 * 86400)
+        collect_usage()
+        capacity()
+        assert "memory:main: 167.8 h in 1 stretches" in page(stage)
 
     def test_nothing_collected_is_a_page_that_says_so(self, stage: Stage):
         limit(stage)
@@ -280,11 +306,24 @@ class TestForecasting:
     def test_the_heaviest_queries_are_named_where_the_database_is_short(self, stage: Stage):
         feed(stage, CONNECTIONS, lambda n: 90 + n % 5, days=30, step_h=1)
         limit(stage, Limit(CONNECTIONS, 97, "max_connections"))
-        stage.world.heavy_queries.queries = [
-            HeavyQuery("app", "SELECT * FROM ticket WHERE note LIKE $1", 900, 80.0, 0.6)
-        ]
+        heavy = HeavyQuery("app", "SELECT * FROM ticket WHERE note LIKE $1", 900, 80.0, 0.6)
+        stage.world.heavy_queries.queries = {"main": [heavy], "other": [replace(heavy, text="SELECT 1")]}
         capacity()
         assert "60 % of its time, 900 calls, in app: `SELECT * FROM ticket" in page(stage)
+        assert "SELECT 1" not in page(stage)  # of a server that has enough
+
+    def test_the_queries_of_the_stacks_own_server_are_named_where_its_machine_is_short_of_processor(self, stage: Stage):
+        here = Resource(Metric.CPU, "here")
+        feed(stage, here, lambda n: 3.5 + 0.4 * math.sin(n * 2 * math.pi / 24), days=30, step_h=1)
+        feed(stage, CPU, lambda n: 1.5, days=30, step_h=1)
+        stage.world.measuring = [MemoryUsageSource("machine:here", known_limits=[Limit(here, 4, "cores")])]
+        sources = [{"kind": "postgres"}, {"kind": "postgres", "owner": "far", "url": "postgresql://x@far"}]
+        stage.world.capacity.plan = read_plan({"sources": sources})
+        heavy = HeavyQuery("app", "SELECT * FROM ticket WHERE note LIKE $1", 900, 80.0, 0.6)
+        stage.world.heavy_queries.queries = {"main": [heavy], "far": [replace(heavy, text="SELECT 1")]}
+        capacity()
+        assert "60 % of its time, 900 calls, in app: `SELECT * FROM ticket" in page(stage)
+        assert "SELECT 1" not in page(stage)
 
     def test_artifacts_stay_below_their_size(self, stage: Stage):
         generator = np.random.default_rng(3)
@@ -348,6 +387,10 @@ class TestAdvice:
         assert parameters["instances"] >= 10 and "requests/s are expected" in parameters["reason"]
         assert (given.event.application, given.event.environment) == ("desk", "production")
         assert json.dumps(parameters)
+        policy = given.data["policy"]
+        wanted = LoadPolicy("desk", "production", policy["least"], policy["most"], 0.6, policy["capacity"])
+        assert set(policy) == {"application", "environment", "least", "most", "capacity", "target_ratio"}
+        assert wanted.most == parameters["instances"] and 0.4 <= policy["target_ratio"] <= 0.8
 
     def test_what_is_idle_is_said_to_be(self, stage: Stage):
         feed(stage, CPU, lambda n: 0.1 + 0.01 * (n % 5), days=30, step_h=1)

@@ -1,5 +1,6 @@
 """Clean-up as a whole: a dry run first, an approval by hash, caps, the explicit word, holds, archives, and proof."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,9 +9,11 @@ from prefect.client.orchestration import get_client
 from prefect.states import Scheduled
 from stage import APPLICATION, FILE, Stage
 from test_settling import Person
+from typer.testing import CliRunner
 
 from blocks.expirables_prefect import RunExpirables
 from blocks.memory_cleaning import MemoryExpirables, MemoryRows
+from deployments.commands.cleanup import app
 from domain.advice import CleanUp
 from domain.cleanup import Load
 from domain.errors import InvariantError, RefusedError
@@ -36,9 +39,11 @@ share_percent_max = 25
 """
 
 
-def settle(stage: Stage, *, old: int = 10, new: int = 90, file: str = FILE + POLICY, letter: str = "a") -> MemoryRows:
+def settle(
+    stage: Stage, *, old: int = 10, new: int = 90, file: str = FILE + POLICY, letter: str = "a", **more: Any
+) -> MemoryRows:
     """Make a release live whose file has a policy, on a database with tickets of two years and of today."""
-    digest = stage.pin(letter, file=file)
+    digest = stage.pin(letter, file=file, **more)
     stage.world.ledger.append(
         Event("rollout.completed", application=APPLICATION, environment="production", release=digest)
     )
@@ -249,6 +254,51 @@ def test_slipway_s_own_tables_have_policies_that_the_desk_understands(stage: Sta
     rows.tables = {"desk.delivery": [{"id": 1, "received_at": datetime(2020, 1, 1, tzinfo=UTC)}]}
     (outcome,) = cleanup(application="slipway")
     assert outcome["plan"]["preview"]["rows"] == 1 and outcome["course"] == "ask"
+
+
+def status_lines(*words: str) -> tuple[int, list[dict[str, Any]]]:
+    done = CliRunner().invoke(app, ["status", "--json", *words])
+    return done.exit_code, [json.loads(line) for line in done.output.splitlines()]
+
+
+def test_the_command_says_where_each_policy_stands_and_which_archive_is_encrypted(stage: Stage):
+    settle(stage, file=FILE + POLICY + "archive = true\n")
+    code, (one,) = status_lines("--application", APPLICATION)
+    assert (code, one["policy"], one["approved_by"], one["course"], one["plan"]) == (0, "old-tickets", "", "", None)
+    cleanup()
+    code, (one,) = status_lines("--application", APPLICATION)
+    assert (code, one["course"], one["plan"]["preview"]["rows"], one["archive"]) == (1, "ask", 10, True)
+    approve(stage, one["policy_hash"])
+    cleanup(dry_run=False)
+    code, (one,) = status_lines("--application", APPLICATION)
+    assert (code, one["approved_by"], one["last"]["rows"], one["last"]["verdict"]) == (0, "ann", 10, "PASS")
+    shown = CliRunner().invoke(app, ["status"])
+    assert shown.exit_code == 0 and "old-tickets" in shown.output and "ann 20" in shown.output
+    listed = CliRunner().invoke(app, ["archives"])
+    (written,) = stage.world.ledger.entries(kinds=["archive.written"])
+    assert written.data["encryption"] == "none" and written.data["prefix"] in listed.output and " no " in listed.output
+
+
+SUITE = '[{"type": "ExpectTableRowCountToBeBetween", "table": "tickets", "arguments": {"min_value": 1}}]'
+
+
+def test_expectations_are_judged_before_and_after_and_unmet_ones_keep_every_row(stage: Stage):
+    file = FILE + POLICY + '[data]\nexpectations = ["suites/desk.json"]\n'
+    rows = settle(stage, file=file, files={"suites/desk.json": SUITE})
+    approve(stage, plan_of(cleanup())["policy_hash"])
+    stage.world.cleaning.unmet = {"ExpectTableRowCountToBeBetween"}
+    with pytest.raises(InvariantError, match=r"Nothing was deleted: the data is not as expected .expectations\.desk"):
+        cleanup(dry_run=False)
+    assert len(rows.tables["public.tickets"]) == 100 and stage.kinds().count("cleanup.begun") == 0
+    stage.world.cleaning.unmet = set()
+    (outcome,) = cleanup(dry_run=False)
+    assert outcome["done"]["verdict"] == "PASS" and len(rows.tables["public.tickets"]) == 90
+    judged = stage.world.ledger.entries(kinds=["cleanup.judged"])
+    assert [(one.data["when"], bool(one.data["unmet"])) for one in judged] == [
+        ("before", True),
+        ("before", False),
+        ("after", False),
+    ]
 
 
 def test_capacity_is_told_what_a_policy_would_free(stage: Stage):

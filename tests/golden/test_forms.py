@@ -1,12 +1,14 @@
 """What approvers read, to the letter. After a deliberate change: `SLIPWAY_GOLDEN=write pytest tests/golden`; look."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from domain.approval import Difference, Evidence, Shown, explain_request
 from domain.catalogue import LANGUAGES, Language
+from domain.cost import Cost, Costs
 from domain.delivery import Commit
 from domain.scaling import SizeShown, explain_size
 from domain.size import MIB, Size
@@ -55,6 +57,7 @@ def test_the_form_of_a_change_of_size(language: Language):
     now, then = Size(2, None, None, 1), Size(4, 512 * MIB, None, 1)
     sites = ("alpha", "beta")
     shown = SizeShown("helpdesk", "production", SHOWN.live, sites, Size(), then, now, then, "sale on Friday", "bob")
+    shown = replace(shown, costs=Costs(Cost(80, ("memory_bytes",)), Cost(172.8)))
     compare(f"scale.{language}.md", explain_size(shown, deadline="2026-01-31 18:00:00 UTC", language=language))
 
 

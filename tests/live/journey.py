@@ -133,6 +133,14 @@ class Journey:
         assert self.push(sha).status_code == 202
         return self.wait_release(sha)
 
+    def deliver_as_it_is(self, message: str) -> str:
+        """Commit what lies in the repository, push it, and wait until the release is pinned; returns its digest."""
+        self._git("add", "-A")
+        self._git("-c", "user.name=Carl", "-c", "user.email=carl@example.org", "commit", "-q", "-m", message)
+        sha = self._git("rev-parse", "HEAD")
+        assert self.push(sha).status_code == 202
+        return self.wait_release(sha)
+
     def wait_release(self, sha: str) -> str:
         def pinned() -> str | None:
             for entry in self.entries("release.pinned"):

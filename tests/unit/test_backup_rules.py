@@ -23,7 +23,9 @@ from domain.backup import (
 )
 from domain.backup_protection import judge_copy, judge_server
 from domain.backup_report import BackupReport, render_report
-from domain.backup_retention import Retention, choose_expired, choose_log
+from domain.backup_retention import Retention, choose_expired, choose_log, read_retention
+from domain.backup_schedule import choose_kind
+from domain.second_place import choose_gone
 from domain.wal import WalGap, find_gaps, missing_histories, next_segment, read_lsn, segment_at, write_lsn
 
 NOW = datetime(2026, 6, 30, 12, tzinfo=UTC)
@@ -108,6 +110,109 @@ def test_old_months_keep_only_the_log_that_makes_each_whole():
 def test_rules_that_keep_nothing_are_refused():
     with pytest.raises(ValueError, match="at least 1"):
         Retention(count=0)
+
+
+def test_rules_are_read_as_they_were_written_and_what_is_not_named_stays():
+    rules = read_retention("count=3, window_days=0 monthly=24 yearly=7")
+    assert rules == Retention(count=3, window_days=0, monthly=24, yearly=7)
+    assert read_retention(rules.as_text()) == rules and read_retention("") == Retention()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("hourly=3", "names no rule. Use count, window_days, daily"),
+        ("count=0", "at least 1 full backup"),
+        ("dumps=0", "at least 1 dump"),
+        ("daily=-1", "Use daily=N"),
+        ("weekly=x", "Use weekly=N"),
+        ("monthly", "Use monthly=N"),
+        ("yearly=99999999", "from 0 to 36500"),
+        ("count=1 count=2", "named twice"),
+    ],
+)
+def test_rules_that_mean_nothing_are_refused_by_name(text: str, says: str):
+    with pytest.raises(ValueError, match=says):
+        read_retention(text)
+
+
+def test_years_months_weeks_and_days_each_keep_their_newest():
+    nights = [made(days) for days in range(1200)]
+    rules = Retention(count=1, window_days=0, daily=3, weekly=0, monthly=2, yearly=3)
+    kept = choose_expired(nights, rules, now=NOW).kept
+    assert sorted(
+        made(0).begun_at.year - one for one in {made(d).begun_at.year for d in range(1200) if made(d).id in kept}
+    ) == [0, 1, 2]
+    assert kept[made(0).id] == ("count", "daily", "monthly", "yearly")
+    assert len(kept) == 3 + 1 + 2, "three days (one of them the year's and the month's), a month, two years"
+
+
+def test_the_last_that_a_drill_proved_stays_though_newer_ones_fill_every_rule():
+    proven, newer = made(90), [made(days) for days in range(5)]
+    rules = Retention(count=1, window_days=0, daily=0, weekly=0, monthly=0)
+    choice = choose_expired([made(100), proven, *newer], rules, now=NOW, proven={proven.id, made(100).id})
+    assert choice.kept[proven.id] == ("proven",) and made(100).id in choice.expired
+
+
+def test_a_full_one_every_week_and_between_them_what_changed_where_the_engine_can():
+    able = (BackupKind.FULL, BackupKind.DIFFERENTIAL, BackupKind.INCREMENTAL)
+
+    def chosen(*backups: Backup, kinds: tuple[BackupKind, ...] = able) -> BackupKind:
+        return choose_kind(backups, kinds, engine="memory", now=NOW)
+
+    assert chosen() is BackupKind.FULL
+    assert chosen(made(6)) is BackupKind.INCREMENTAL
+    assert chosen(made(7)) is BackupKind.FULL and chosen(made(6.99)) is BackupKind.FULL
+    assert chosen(made(1), kinds=(BackupKind.FULL,)) is BackupKind.FULL
+    assert chosen(made(1, engine="other")) is BackupKind.FULL
+    assert chosen(made(1, state=BackupState.STARTED)) is BackupKind.FULL
+
+
+def at_place(*backups: Backup, more: dict[str, float] | None = None) -> dict[str, datetime]:
+    files = {f"postgres/main/base/{one.id}/data.tar.lz4": one.begun_at for one in backups}
+    files |= {f"postgres/main/slipway/manifests/{one.id}.json": one.begun_at for one in backups}
+    return files | {key: NOW - days * DAY for key, days in (more or {}).items()}
+
+
+ONE = Retention(count=1, window_days=0, daily=0, weekly=0, monthly=0, dumps=1)
+
+
+def test_at_the_second_place_goes_what_the_rules_let_go_and_nothing_that_is_in_the_bucket():
+    old, new = made(40), made(1)
+    gone = choose_gone(at_place(old, new), [old, new], present=(), rules=ONE, now=NOW)
+    assert gone.backups == (old.id,) and all(old.id in key for key in gone.keys) and len(gone.keys) == 2
+    here = list(at_place(old))
+    assert choose_gone(at_place(old, new), [old, new], present=here, rules=ONE, now=NOW).keys == ()
+
+
+def test_at_the_second_place_what_is_held_the_last_one_and_what_nobody_knows_stay():
+    held, last, unknown = made(40, hold="audit 7"), made(20), made(60)
+    files = at_place(
+        held, last, unknown, more={"objects/releases/data/abc": 900, "postgres/main/wals/x.history.zst": 900}
+    )
+    assert choose_gone(files, [held, last], present=(), rules=ONE, now=NOW).keys == ()
+    assert choose_gone(files, [], present=(), rules=ONE, now=NOW).keys == (), "an index of before"
+
+
+def test_at_the_second_place_left_overs_old_dumps_and_log_that_nobody_needs_go():
+    def segment(number: int) -> str:
+        return segment_at(1, number * 16 * 1024 * 1024)
+
+    kept = made(
+        1, timeline=1, begin_wal=segment(50), end_wal=segment(50), target_lsn=write_lsn(50 * 16 * 1024 * 1024 + 60)
+    )
+    old_log = f"postgres/main/wals/{segment(10)[:16]}/{segment(10)}.zst"
+    other_log = f"pgbackrest/archive/main/18-1/{segment(10)[:16]}/{segment(10)}-abcdef.zst"
+    new_log = f"postgres/main/wals/{segment(51)[:16]}/{segment(51)}.zst"
+    left_over, fresh = (
+        "postgres/main/base/20200101T000000/data.tar.lz4",
+        "postgres/main/base/20260630T110000/data.tar.lz4",
+    )
+    bundle = "pgbackrest/backup/main/20200101-000000F/bundle/1"
+    more = {old_log: 30, other_log: 30, new_log: 0.5, left_over: 3, fresh: 0.04, bundle: 3}
+    more |= {"dumps/desk/a.dump.age": 9, "dumps/desk/b.dump.age": 2, "dumps/shop/a.dump.age": 30}
+    gone = choose_gone(at_place(kept, more=more), [kept], present=(), rules=ONE, now=NOW).keys
+    assert set(gone) == {old_log, other_log, left_over, bundle, "dumps/desk/a.dump.age"}
 
 
 SEGMENTS = [segment_at(1, n * 16 * 1024 * 1024) for n in range(250, 260)]
@@ -215,8 +320,12 @@ def test_a_dump_is_judged_like_everything_else():
 def test_the_page_says_in_a_minute_what_is_not_protected(language: str):
     weak = judge_server([made(0.5)], LOG, CopyPlace("", False), copied_at=None, now=NOW)
     backups = tuple(made(days, stored_bytes=1_000_000_000 - days * 10_000_000) for days in range(30, 0, -1))
-    report = BackupReport((weak,), backups, LOG, CopyPlace("", False, "no second place is set"))
+    kept = choose_expired(backups, Retention(), now=NOW).kept
+    place = CopyPlace("", False, "no second place is set")
+    report = BackupReport((weak,), backups, LOG, place, rules=Retention().as_text(), kept=kept)
     page = render_report(report, language=language)  # pyright: ignore[reportArgumentType]
     assert len(page) < 60_000 and "data:image/svg+xml;base64," in page and "| PostgreSQL |" in page
     told = {"en": "a copy where another disk fails", "zh": "位于其他磁盘的副本"}
     assert told[language] in page and backups[-1].id in page
+    why = {"en": "the newest, window, day, week, month", "zh": "最新若干, 时间窗, 日, 周, 月"}
+    assert f"| {why[language]} |" in page and "count=2 window_days=14" in page

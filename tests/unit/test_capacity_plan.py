@@ -50,17 +50,66 @@ def test_a_file_that_is_away_or_no_yaml_says_what_to_do(tmp_path: Path):
         ({"limits": [{"resources": "disk:*", "value": "10 apples"}]}, "another unit than bytes"),
         ({"limits": [{"resources": "connections:*", "value": "10 GiB"}]}, "another unit than connections"),
         ({"limits": [{"resources": "disk:*", "threshold_percent": 120}]}, "less than or equal to 100"),
-        ({"sources": [{"kind": "nagios"}]}, "does not match any of the expected"),
+        ({"sources": [{"kind": "nagios"}]}, r"sources\.0: no such source\. Give `kind`, one of machine"),
+        ({"sources": [{"password": "a-word"}]}, r"sources\.0: no such source\. Give `kind`, one of machine"),
+        ({"limits": [{"resources": "disk:*", "value": -5}]}, r"limits\.0: .*an amount above 0"),
+        ({"limits": [{"resources": "disk:*"}, {"resources": "disk:*", "value": "0 GiB"}]}, r"limits\.1: .*above 0"),
+        ({"limits": [{"resources": "disk:*", "value": float("inf")}]}, r"limits\.0: .*no amount"),
+        ({"services": [{"resource": "desk", "application": "desk", "environment": "test"}]}, r"services\.0: 'desk'"),
         ({"sources": [{"kind": "machine"}, {"kind": "machine"}]}, "named twice"),
         ({"planned": [{"resources": "disk:*", "begin": "soon"}]}, r"planned\.0\.begin"),
         ({"planned": [{"resources": "cpu:*", "begin": "2027-01-01", "load_percent": -200}]}, "greater than or equal"),
-        ({"prices": [{"resources": "disk:*", "per_month": 1, "per": 0}]}, "`per` nothing"),
+        ({"prices": [{"resources": "disk:*", "per_month": 1, "per": 0}]}, "above 0"),
+        ({"prices": [{"resources": "disk:*", "per_month": 1, "per": "-1 GiB"}]}, r"prices\.0: .*above 0"),
+        ({"prices": [{"resources": "disk:*", "per_month": -1}]}, "greater than or equal to 0"),
         ([1, 2], "the file: "),
     ],
 )
 def test_what_is_wrong_is_refused_by_its_place(value: object, words: str):
     with pytest.raises(ConfigError, match=words):
         read_plan(value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://me:a-word@prometheus:9090",
+        "redis://:a-word@127.0.0.1",
+        "postgresql://me:a-word@db/app",
+        "postgresql://me@db/app?password=a-word",
+    ],
+)
+def test_an_address_with_a_password_is_refused_and_not_repeated(url: str):
+    with pytest.raises(ConfigError, match=r"sources\.0\.url: an address holds no password") as told:
+        read_plan({"sources": [{"kind": "prometheus", "url": url}]})
+    assert "a-word" not in str(told.value)
+
+
+BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"{name}: &{name} [{','.join(['*' + before] * 9)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (BOMB, "aliases"),
+        ("limits: []\nlimits: []\n", "'limits' stands here twice"),
+        ("[" * 50_000, "no YAML"),
+        ("? [a]\n: b\n? {c: d}\n: e\n", "no YAML"),
+        ("planned: [{begin: 2027-13-45}]", "month"),
+        ("!!python/object:os.x {}", "no YAML"),
+        ("#" * 1_100_000, "over 1000 kB"),
+        ("\xff", "UTF-8"),
+    ],
+    ids=["bomb", "twice", "deep", "keys", "date", "object", "long", "encoding"],
+)
+def test_rubbish_is_refused_at_once(tmp_path: Path, text: str, words: str):
+    path = tmp_path / "capacity.yaml"
+    path.write_text(text, encoding="latin-1")
+    with pytest.raises(ConfigError, match=words) as told:
+        CapacityFile(path).read()
+    assert len(str(told.value)) < 600
 
 
 def test_nothing_set_is_no_error_and_sets_nothing():
@@ -125,10 +174,20 @@ def test_what_is_no_amount_is_refused(text: str):
         read_amount(text, "bytes")
 
 
-def test_amounts_are_written_as_people_read_them():
-    assert [write_value(v, u) for v, u in ((0, "bytes"), (1.5 * GIB, "bytes"), (0.84, "ratio"), (12345, "items"))] == [
-        "0 B",
-        "1.5 GiB",
-        "84 %",
-        "12,345 items",
-    ]
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (0, "bytes", "0 B"),
+        (1.5 * GIB, "bytes", "1.5 GiB"),
+        (1010 * GIB, "bytes", "1,010 GiB"),
+        (1000, "bytes", "1,000 B"),
+        (0.84, "ratio", "84 %"),
+        (12, "ratio", "1,200 %"),
+        (12345, "items", "12,345 items"),
+        (999.6, "cores", "1,000 cores"),
+        (0.000012, "requests/s", "0.00001 requests/s"),
+        (0.00000001, "cores", "0 cores"),
+    ],
+)
+def test_amounts_are_written_as_people_read_them(value: float, unit: str, text: str):
+    assert write_value(value, unit) == text

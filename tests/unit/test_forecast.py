@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from domain.bank import yearly_pull
 from domain.catalogue import all_texts
 from domain.forecast import Forecast, NoForecast, forecast_all
 from domain.series import Kind, Series
@@ -239,3 +240,12 @@ def test_whatever_comes_the_answer_is_a_reason_or_finite_ordered_lines(
 def test_every_text_of_a_forecast_is_in_both_languages() -> None:
     mine = {key: text for key, text in all_texts().items() if key.startswith("forecast.")}
     assert len(mine) > 20 and all(english and chinese for english, chinese in mine.values())
+
+
+def test_last_years_course_counts_without_what_the_year_grew():
+    days = np.arange(378.0)
+    course = 20 * np.sin(days * 2 * np.pi / 364)
+    steady, swinging = yearly_pull(np.stack([100 + days, 100 + days + course]), steps=90)
+    assert np.abs(steady).max() < 1.5
+    ahead = course[14:104]  # 364 days before the first day to come
+    assert swinging == pytest.approx(0.3 * (ahead - ahead[0]), abs=2.0)

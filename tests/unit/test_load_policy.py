@@ -1,8 +1,10 @@
 """Following the load: out at once, in only when it lasts, nothing while it cools down, never beyond the bounds."""
 
 import math
+import random
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -69,6 +71,29 @@ def test_after_a_change_nothing_is_changed_until_it_has_cooled_down() -> None:
     assert decided(8, [], changed_s_ago=119) == (4, "cooling")
     assert decided(8, [], changed_s_ago=120) == (8, "out")
     assert decided(2, looks(*[2] * 6), changed_s_ago=10) == (4, "cooling")
+
+
+@pytest.mark.parametrize("period_min", [2, 3, 5])
+@pytest.mark.parametrize("noise", [0.0, 0.08])
+def test_a_load_that_swings_within_the_window_makes_it_go_out_once_and_never_flap(
+    period_min: int, noise: float
+) -> None:
+    draw = random.Random(period_min)
+    instances, changed_at, earlier, sizes = 2, None, [], []
+    for minute in range(240):
+        now = NOW + timedelta(minutes=minute)
+        load = (400 if minute % period_min == 0 else 150) * (1 + draw.uniform(-noise, noise))
+        wanted = wanted_instances(POLICY, load=load, instances=instances)
+        made = decide(POLICY, instances=instances, wanted=wanted, earlier=earlier, changed_at=changed_at, now=now)
+        earlier.append(Look(now, load, instances, wanted))
+        if made.instances != instances:
+            instances, changed_at = made.instances, now
+        sizes.append(instances)
+    changes = sum(before != after for before, after in pairwise(sizes))
+    assert (
+        changes <= 2
+    )  # out, and once more where noise asked for one more; a swing within the window is not followed in
+    assert all(2 <= one <= 8 for one in sizes)
 
 
 def test_a_size_outside_of_the_bounds_comes_back_into_them() -> None:

@@ -121,3 +121,57 @@ def test_a_clock_that_jumped_back_is_told_and_the_last_minutes_are_asked_for():
     doubt = doubt_clock("machine:a", ahead, now=NOW)
     assert isinstance(doubt, Remark) and "2026-03-03" in doubt.text()
     assert doubt_clock("machine:a", NOW, now=NOW) is None and doubt_clock("machine:a", None, now=NOW) is None
+
+
+def advised(resource: Resource, values: Array, *, limit: float, settings: dict[str, object] | None = None) -> Outlook:
+    around = Surroundings(read_plan(settings), {resource: Limit(resource, limit, "there")})
+    (one,) = look_ahead([], [series(resource, values, HOUR_S)], now=NOW, around=around)
+    return one
+
+
+def test_of_a_gpu_that_gets_too_busy_more_are_advised_and_no_larger_share_of_one():
+    gpu = Resource(Metric.GPU, "gpu1", "0/A100")
+    busy = advised(gpu, 0.6 + 0.3 * np.sin(np.arange(960) * 2 * np.pi / 24), limit=1.0)
+    assert busy.advice and (busy.advice.move, busy.advice.what, busy.advice.wanted) == ("up", "gpus", 2)
+    assert "spread its work over 2 times as many GPUs" in busy.advice.reason.text()
+    idle = advised(gpu, 0.01 + 0.005 * np.sin(np.arange(960) * 2 * np.pi / 24), limit=1.0)
+    assert idle.advice and (idle.advice.move, idle.advice.what) == ("down", "share")
+    assert "Idle" in idle.advice.reason.text()
+    memory = Resource(Metric.GPU_MEMORY, "gpu1", "0/A100")
+    full = advised(memory, 2.0**30 * (33 + np.sin(np.arange(960) * 2 * np.pi / 24)), limit=40 * 2.0**30)
+    assert full.advice and "move it to a GPU of that size, or spread it over 2" in full.advice.reason.text()
+
+
+@pytest.mark.parametrize(("metric", "part"), [(Metric.CPU, "cpu_share"), (Metric.MEMORY, "memory_bytes")])
+def test_the_size_of_an_instance_is_its_part_of_what_all_take(metric: Metric, part: str):
+    resource = Resource(metric, "shop", "web")
+    unit = 1.0 if metric is Metric.CPU else 2.0**30
+    values = unit * (4 + 2 * np.sin(np.arange(960) * 2 * np.pi / 24))
+    service = {"resource": resource.key, "application": "web", "environment": "production"}
+    prices = [{"resources": resource.key, "per_month": 10, "per": unit}]
+    alone, of_four = (
+        advised(
+            resource, values, limit=4 * unit, settings={"services": [{**service, "instances": n}], "prices": prices}
+        )
+        for n in (1, 4)
+    )
+    assert alone.advice and of_four.advice
+    assert alone.advice.parameters[part] == pytest.approx(4 * of_four.advice.parameters[part], rel=0.02)
+    assert of_four.advice.now == unit and 1.5 * unit < of_four.advice.wanted < 2.2 * unit
+    assert alone.advice.cost_per_month == pytest.approx(of_four.advice.cost_per_month, rel=0.05)  # of all instances
+
+
+def test_the_page_says_where_limits_are_from_what_has_none_and_each_reason_once():
+    def disk(owner: str) -> Series:
+        return series(Resource(Metric.DISK, owner, "/"), 100.0 + np.arange(200) + np.tile([0.0, 0.3], 100), DAY_S)
+
+    young = [series(Resource(Metric.DISK, f"young{n}", "/"), np.arange(3.0) + 1, DAY_S) for n in range(15)]
+    plan = read_plan({"limits": [{"resources": "disk:young*", "value": 1000}]})
+    around = Surroundings(plan, {Resource(Metric.DISK, "a", "/"): Limit(Resource(Metric.DISK, "a", "/"), 900, "df")})
+    found = look_ahead([disk("a"), disk("free"), *young], [], now=NOW, around=around)
+    for text in (render_markdown(Page(NOW, found))[0], render_html(Page(NOW, found))):
+        plain = text.replace("**", "")
+        assert "disk:a:/: 900 B (df); matters from 720 B on, getting more takes 14 days" in plain
+        assert "disk:young3:/: 1,000 B (capacity.yaml); matters from 800 B on" in plain
+        assert "No limit is known of 1: disk:free:/. Set one" in plain
+        assert plain.count("No forecast: only 3 steps are known") == 1 and "and 3 more: No forecast" in plain

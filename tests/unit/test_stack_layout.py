@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deployments.stack.credentials import RECIPES, ensure_credentials
+from blocks.backup_pgbackrest import judge_binary
+from blocks.installation import GENERAL, PRODUCTION, credentials_path
+from deployments.stack.credentials import RECIPES, ensure_credentials, take_given
+from deployments.stack.engine import decide_engine
 from deployments.stack.layout import (
     SHIPPED_ENVIRONMENTS,
     SITES_MAX,
@@ -18,6 +21,7 @@ from deployments.stack.layout import (
     site_names,
 )
 from deployments.stack.traefik import bucket_bounds
+from domain.backup import Availability
 from domain.errors import ConfigError
 
 
@@ -103,6 +107,48 @@ def test_a_credential_that_is_new_in_a_later_version_is_added(open_tmp: Path) ->
     (open_tmp / "credentials.json").write_text(json.dumps(first | {"given": "by hand"}))
     again = ensure_credentials(open_tmp)
     assert again.items() >= first.items() and again["given"] == "by hand" and again["seal_key"]
+
+
+def test_keys_of_the_second_place_are_taken_out_of_the_environment_and_kept_privately(open_tmp: Path) -> None:
+    shell = {"PATH": "/bin", "SLIPWAY_BACKUP_COPY_ACCESS_KEY": "AK", "SLIPWAY_BACKUP_COPY_SECRET_KEY": "secret-one"}
+    known = ensure_credentials(open_tmp, take_given(shell))
+    assert shell == {"PATH": "/bin"} and known["backup_copy_secret_key"] == "secret-one"
+    assert ensure_credentials(open_tmp)["backup_copy_secret_key"] == "secret-one"
+    again = {"SLIPWAY_BACKUP_COPY_ACCESS_KEY": "AK", "SLIPWAY_BACKUP_COPY_SECRET_KEY": "secret-two"}
+    assert ensure_credentials(open_tmp, take_given(again))["backup_copy_secret_key"] == "secret-two"
+    role = {name: json.loads(credentials_path(open_tmp, name).read_text()) for name in (GENERAL, PRODUCTION)}
+    assert "backup_copy_secret_key" in role[PRODUCTION] and "backup_copy_secret_key" not in role[GENERAL]
+    with pytest.raises(ConfigError, match="EXPIRE_ACCESS_KEY and SLIPWAY_BACKUP_COPY_EXPIRE_SECRET_KEY together"):
+        take_given({"SLIPWAY_BACKUP_COPY_EXPIRE_ACCESS_KEY": "AK"})
+
+
+@pytest.mark.parametrize(
+    ("asked", "recorded", "found", "engine"),
+    [
+        ("auto", "", Availability(True, "2.59.1"), "pgbackrest"),
+        ("auto", "pgbackrest", Availability(True, "2.59.1"), "pgbackrest"),
+        ("auto", "barman-cloud", Availability(True, "2.59.1"), "barman-cloud"),
+        ("auto", "", Availability(False, "2.45", "pgBackRest 2.45 knows up to 15"), "barman-cloud"),
+        ("auto", "pgbackrest", Availability(False, reason="pgbackrest does not run"), "barman-cloud"),
+        ("pgbackrest", "barman-cloud", Availability(True, "2.59.1"), "pgbackrest"),
+    ],
+)
+def test_pgbackrest_takes_the_backups_where_it_can_and_nobody_began_otherwise(
+    asked: str, recorded: str, found: Availability, engine: str
+) -> None:
+    choice = decide_engine(asked, recorded, found)
+    assert choice.engine == engine and not choice.problem
+
+
+def test_an_engine_that_was_asked_for_and_can_not_is_refused_with_its_reason(open_tmp: Path) -> None:
+    old = Availability(False, "2.45", "pgBackRest 2.45 knows up to 15")
+    assert "unavailable: pgBackRest 2.45 knows up to 15" in decide_engine("pgbackrest", "", old).problem
+    assert "unavailable: pgBackRest 2.45 knows up to 15" in decide_engine("auto", "", old).note
+    script = open_tmp / "pgbackrest"
+    for version, major, reason in (("2.45", 18, "pgBackRest 2.45 knows up to 15"), ("2.55", 18, ""), ("2.45", 15, "")):
+        script.with_suffix(f".{version}").write_text(f"#!/bin/sh\necho pgBackRest {version}\n")
+        script.with_suffix(f".{version}").chmod(0o755)
+        assert judge_binary(script.with_suffix(f".{version}"), major).reason == reason
 
 
 def test_latency_buckets_are_log_spaced_from_a_millisecond_to_ten_seconds() -> None:

@@ -129,6 +129,18 @@ def test_a_start_without_a_shell_builds_as_before_and_an_empty_value_takes_one_a
     assert (kit.installation.state / "build-environment.json").stat().st_mode & 0o077 == 0
 
 
+def test_with_pgbackrest_the_log_goes_to_it_and_the_store_opens_its_tls_port(kit: Kit) -> None:
+    (kit.installation.state / "s3").mkdir()
+    with_it = dataclasses.replace(kit, installation=dataclasses.replace(kit.installation, backup_engine="pgbackrest"))
+    command = parts.postgres_server(with_it).settings["archive_command"]
+    configuration = kit.installation.state / "pgbackrest" / "write" / "pgbackrest.conf"
+    assert command == f"/usr/bin/pgbackrest --config={configuration} --stanza=main archive-push %p"
+    assert "archive.sock put" in parts.postgres_server(kit).settings["archive_command"]
+    port = f"-s3.port.https={kit.installation.ports['s3-tls']}"
+    assert port in parts.s3(with_it).command and port not in parts.s3(kit).command
+    assert not any(kit.credentials["backup_cipher"] in " ".join(parts.postgres(one).command) for one in (kit, with_it))
+
+
 def test_other_keys_of_the_archiver_start_it_anew(kit: Kit) -> None:
     later = dataclasses.replace(kit, credentials={**kit.credentials, "s3_backup_secret_key": "another"})
     assert parts.archiver(later) != parts.archiver(kit)

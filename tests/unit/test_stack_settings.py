@@ -47,6 +47,12 @@ def test_sizes_are_bytes_or_have_a_unit(state: Path, text: str, size: int) -> No
         ("SLIPWAY_BUILD_VARIABLES", "PIP_*,A B", "no variable"),
         ("SLIPWAY_RUN_RETENTION_DAYS", "0", "from 1 to 3650"),
         ("SLIPWAY_RUNS_AT_ONCE_MAX", "999", "from 1 to 200"),
+        ("SLIPWAY_BACKUP_KEEP", "hourly=3", "names no rule"),
+        ("SLIPWAY_BACKUP_KEEP", "count=0", "at least 1 full backup"),
+        ("SLIPWAY_BACKUP_ENGINE", "wal-g", "one of: auto, barman-cloud, pgbackrest"),
+        ("SLIPWAY_BACKUP_COPY", "mnt/backups", "neither an absolute path nor a bucket"),
+        ("SLIPWAY_BACKUP_COPY", "s3://", "names no bucket"),
+        ("SLIPWAY_BACKUP_COPY_REGION", "Paris!", "no region"),
     ],
 )
 def test_a_wrong_setting_is_refused_by_name_and_value(state: Path, name: str, text: str, says: str) -> None:
@@ -54,6 +60,17 @@ def test_a_wrong_setting_is_refused_by_name_and_value(state: Path, name: str, te
     with pytest.raises(ConfigError, match=says) as refusal:
         read_settings({name: text})
     assert name in str(refusal.value)
+
+
+def test_a_second_place_is_a_folder_or_a_bucket_with_its_endpoint(state: Path) -> None:
+    assert read_settings({"SLIPWAY_BACKUP_COPY": "/mnt/far"}).backup_copy == "/mnt/far"
+    with pytest.raises(ConfigError, match="SLIPWAY_BACKUP_COPY_ENDPOINT='' is no S3 endpoint"):
+        read_settings({"SLIPWAY_BACKUP_COPY": "s3://far/slipway"})
+    given = {"SLIPWAY_BACKUP_COPY": "s3://far/slipway/", "SLIPWAY_BACKUP_COPY_ENDPOINT": "https://s3.example:9000/"}
+    settings = read_settings(given)
+    assert (settings.backup_copy, settings.backup_copy_endpoint) == ("s3://far/slipway", "https://s3.example:9000")
+    settings.save()
+    assert read_settings({"SLIPWAY_BACKUP_COPY": "none"}).backup_copy == ""
 
 
 def test_two_states_never_share_a_socket_folder(open_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:

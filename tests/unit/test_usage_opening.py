@@ -1,16 +1,20 @@
 """Sources that `capacity.yaml` names are opened; one that can't be costs only itself."""
 
 import json
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from blocks.installation import Installation, Users
 from blocks.report_files import ReportFiles
-from blocks.usage_sources import open_sources, postgres_url
+from blocks.usage_sources import CarefulSource, open_sources, postgres_url
 from domain.capacity import PostgresSource, read_plan
 from domain.environment import Environment, Site
-from domain.errors import ConfigError
+from domain.errors import ConfigError, TransientError
+from domain.limits import Limit
+from domain.usage import Interval, Metric, Reading, Resource
 
 SITE = Site(name="main", target="a/b", balancer="a/b", metrics="a/b")
 
@@ -39,11 +43,12 @@ def test_every_kind_is_opened_by_its_name(installation: Installation):
                 {"kind": "prometheus", "url": "http://127.0.0.1:9090"},
                 {"kind": "kubernetes", "url": "https://127.0.0.1:6443", "token_secret": "mine"},
                 {"kind": "rabbitmq", "url": "http://127.0.0.1:15672"},
+                {"kind": "redis", "url": "redis://127.0.0.1:6379/0", "password_secret": "mine"},
             ]
         }
     )
     opened = open_sources(plan, installation, lambda: [Environment(name="test", sites=(SITE,))])
-    names = "machine:here postgres:main s3:main traefik:test prometheus:main kubernetes:main rabbitmq:main"
+    names = "machine:here postgres:main s3:main traefik:test prometheus:main kubernetes:main rabbitmq:main redis:redis"
     assert " ".join(source.name for source in opened) == names
 
 
@@ -81,3 +86,26 @@ def test_reports_are_kept_whole_bounded_and_inside_their_folder(tmp_path: Path):
     assert path.stat().st_mode & 0o077 == 0
     with pytest.raises(ConfigError, match="no name of a report"):
         reports.write("../up.html", "x")
+
+
+@dataclass
+class Odd:
+    """A source whose answer makes no sense."""
+
+    name: str = "odd:one"
+
+    def read(self, interval: Interval) -> Reading:
+        raise KeyError("items")
+
+    def limits(self) -> list[Limit]:
+        return [Limit(Resource(Metric.DISK, "a", "/"), float("12 apples"), "somewhere")]
+
+
+def test_an_answer_that_makes_no_sense_is_a_failure_of_its_source_alone():
+    careful = CarefulSource(Odd())
+    end = datetime(2026, 3, 2, tzinfo=UTC)
+    assert careful.name == "odd:one"
+    with pytest.raises(TransientError, match="odd:one gave what makes no sense"):
+        careful.read(Interval(end - timedelta(minutes=10), end))
+    with pytest.raises(TransientError, match="12 apples"):
+        careful.limits()

@@ -26,6 +26,7 @@ RATIO_BEYOND, RATIO_MAX = 0.7, 0.6
 """A step is strange this far beyond the worst that the series ever showed."""
 OUTLIER_SIGMAS = 12.0
 SIGMA_OF_MAD = 1.4826
+_HUGE = 1e300
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,8 @@ def deviate(rows: Array, course: Array, origin: int, steps: int, base_steps: int
     base = median(rows[:, before] - course[:, before])
     part = slice(origin, origin + steps)
     expected = base[:, None] + course[:, part]
-    ratio = np.divide(rows[:, part], expected, out=np.full(expected.shape, np.nan), where=expected > 0)
+    with np.errstate(over="ignore"):  # a value over next to nothing is infinitely many times that
+        ratio = np.divide(rows[:, part], expected, out=np.full(expected.shape, np.nan), where=expected > 0)
     return Deviations(rows[:, part] - expected, ratio)
 
 
@@ -137,7 +139,7 @@ def is_strange(rows: Array, newest: Deviations, past: Deviations, start: int) ->
     noise = SIGMA_OF_MAD * median(np.abs(past.apart))
     lowest = np.minimum(past.apart.min(axis=1), -3 * noise)[:, None]
     highest = np.maximum(past.apart.max(axis=1), 3 * noise)[:, None]
-    ratios = np.sort(np.where(np.isnan(past.ratio), 1.0, past.ratio), axis=1)
+    ratios = np.sort(np.nan_to_num(past.ratio, nan=1.0, posinf=_HUGE, neginf=-_HUGE), axis=1)
     usual_ratios = quantile(ratios, 0.005)[:, None]
     usual = median(rows[:, :start])[:, None]
     recent = median(rows[:, max(start - 28, 0) : start])[:, None]

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -223,6 +223,9 @@ def test_what_is_measured_after_the_start_is_not_looked_at() -> None:
     kind=st.sampled_from(list(Kind)),
     step_s=st.sampled_from([3600, 86400]),
 )
+@example(
+    values=np.where(np.arange(14) == 6, 1.0, 2.225e-311), kind=Kind.GROWTH, step_s=86400
+)  # a value infinitely many times what was expected
 def test_whatever_comes_the_answer_is_a_reason_or_finite_ordered_lines(
     values: np.ndarray, kind: Kind, step_s: int
 ) -> None:

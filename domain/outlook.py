@@ -146,7 +146,11 @@ def _look_at(
     resource: Resource, answers: Sequence[Forecast | NoForecast], *, now: datetime, around: Surroundings
 ) -> Outlook:
     """Judge one resource by its forecasts; without one, say why."""
-    newest = max((answer.series for answer in answers), key=lambda one: (len(one.values) > 0, one.times.max(initial=0)))
+    # in a day's first hour both its day and its hour begin at midnight: the hour is the nearer to a forecast
+    newest = max(
+        (answer.series for answer in answers),
+        key=lambda one: (len(one.values) > 0, one.times.max(initial=0), -one.step_s),
+    )
     used = float(newest.values[-1]) if len(newest.values) else math.nan
     limit = around.plan.limit_of(resource, around.limits.get(resource))
     known = Outlook(resource, now, used, Remark("usage.no_limit", {"resource": resource.key}), limit)

@@ -45,5 +45,5 @@ def test_the_stack_measures_itself_and_says_what_runs_out_first(stack: RunningSt
     # an hour after `slipway up` nothing has a forecast yet, and each resource says so
     for key in ("disk", "memory", "connections", "cpu"):
         assert f"| {key}: " in page, page[:3000]
-    assert "are known and 48 are needed" in page
+    assert "are known and 48 are needed" in page, page
     assert list((stack.state / "reports").glob("capacity-*.html"))

@@ -69,6 +69,14 @@ def test_what_was_collected_within_this_hour_is_young_and_not_away():
     assert one.answer.key == "forecast.refused_short" and one.used == 2.0
 
 
+def test_after_midnight_too_two_days_of_hours_are_asked_for_and_not_a_fortnight():
+    midnight, steps = NOW.replace(hour=0, minute=30), (DAY_S, HOUR_S)
+    times = np.array([as_time(midnight).astype("datetime64[D]").astype("datetime64[s]")])
+    day, hour = (Series(CPU.key, times, np.array([2.0]), "cores", CPU.kind, step_s) for step_s in steps)
+    (one,) = look_ahead([day], [hour], now=midnight, around=Surroundings())
+    assert one.answer.values == {"count": 0, "minimum": 48}
+
+
 def test_limits_of_a_team_come_before_those_that_sources_know():
     plan = read_plan({"limits": [{"resources": "disk:*", "value": 500, "threshold_percent": 50}]})
     around = Surroundings(plan, {DISK: Limit(DISK, 9e9, "df")})

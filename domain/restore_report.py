@@ -140,8 +140,10 @@ def _row(one: TableChange, language: Language) -> str:
 
     notes = [escape(one.problem)] if one.problem else []
     notes += [say("restore.other_columns", language=language)] if one.has_other_columns else []
-    newest = [_say_time(moment) for moment in (one.newest_now, one.newest_then)]
-    notes += [say("restore.newest", language=language, now=newest[0], then=newest[1])] if any(newest) else []
+    if one.newest_now or one.newest_then:
+        none = say("restore.none", language=language)
+        now, then = (_say_time(moment) or none for moment in (one.newest_now, one.newest_then))
+        notes.append(say("restore.newest", language=language, now=now, then=then))
     cells = [f"`{escape(one.name)}`", rows(one.rows_now), rows(one.rows_then)]
     cells += [f"**{count(one.lost)}**" if one.lost else count(one.lost), count(one.changed), count(one.back)]
     return f"| {' | '.join(cells)} | {'; '.join(notes)} |"

@@ -30,7 +30,7 @@ from domain.release import bundle_key, read_manifest
 from domain.revision import release_of
 from domain.rollout import SETTLING_KINDS, live_release
 from tasks.data import PRODUCTION, find_buckets, read_data
-from tasks.recording import effect_task, reading_task
+from tasks.recording import reading_task
 
 RELEASES = "releases"
 _TAMPER_OBJECTS_MAX = 8
@@ -186,9 +186,10 @@ def _live_bundles(world: World, name: str) -> list[str]:
     return [bundle_key(one.application, one.bundle.sha256) for one in pinned if one.digest in live]
 
 
-@effect_task
+@reading_task
 def destroy_objects(run: str, name: str, where: str) -> Check:
-    """Step 13: remove the scratch folder. Effect: may be repeated."""
+    """Step 13: remove the scratch folder. Effect: may be repeated, and is: a folder of the same name is made anew for
+    each damage, so that no earlier end may be taken for this one's."""
     check = f"destruction.objects@{where}"
     try:
         open_world().object_copies.destroy(name)

@@ -14,7 +14,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "{application}：永久删除 {environment} 中保留的数据库 {kept}",
     ),
     "restore.summary": (
-        "{lost} rows that are there now would be lost or changed; {back} rows come back or as they were.",
+        "{lost} rows that are there now would be lost or changed; {back} rows come back or become as they were.",
         "现有的 {lost} 行将丢失或改变；{back} 行将恢复或变回原样。",
     ),
     "restore.summary_at_least": (

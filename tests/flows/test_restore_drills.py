@@ -43,6 +43,15 @@ def test_a_whole_backup_is_proven_and_its_result_is_signed(stage: Stage, backup:
     assert len(report) < 200_000 and "| 13 |" in report
 
 
+def test_copies_of_objects_damaged_on_purpose_are_all_gone_at_the_end(stage: Stage, backup: Backup):
+    world, objects = stage.world, {"bundles/a.tar": b"contents", "bundles/b.tar": b"others"}
+    sha256 = world.object_copies.keep("releases", objects, at=world.clock.now())
+    world.ledger.append(Event("objects.copied", data={"bucket": "releases", "sha256": sha256}))
+    assert drill(tamper=True).is_completed()
+    assert len(world.ledger.entries(kinds=["drill.tampered"])) == 8, "three of the server, five of objects"
+    assert list(world.object_copies.folder.iterdir()) == []
+
+
 def test_rows_that_are_not_those_backed_up_fail_the_drill_and_open_an_incident(stage: Stage, backup: Backup):
     stage.world.backups.server.rows[0] = (*stage.world.backups.server.rows[0][:2], "another row")
     assert drill().is_failed()

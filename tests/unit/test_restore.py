@@ -230,6 +230,12 @@ def test_pages_say_what_is_lost_and_comes_back_and_fit_their_place(act: Any, lan
     assert "#7" in report and "0.1 s" in report
 
 
+def test_a_table_that_is_empty_now_has_no_newest_row():
+    table = compare_tables("public.article", (0, "", ""), (10, "b", "2026-01-31 02:55:00"))
+    form = explain_request(shown(prepared=prepared(comparison=Comparison((table,), 0, 200))), deadline="x")
+    assert "newest row: none → 2026-01-31 02:55:00 UTC" in form
+
+
 def test_a_live_database_that_is_gone_is_shown_as_such():
     table = compare_tables("public.article", None, (10, "b", ""))
     gone = prepared(comparison=Comparison((table,), 0, 200, "there is no such database"))

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from blocks.world import World, open_world
 from domain.chart import write_value
-from domain.restore import database_name, kept_name
+from domain.restore import database_name, kept_name, key_of
 from domain.restore_report import say_age
 
 app = typer.Typer(help="The emergency: a database back to a moment. Preview, apply, undo, and what is kept.")
@@ -106,7 +106,15 @@ def _start(application: str, environment: str, reason: str, **options: Any) -> N
     }
     run = world.flow_runs.start("restore/restore", parameters=parameters, idempotency_key=f"restore:{uuid4()}")
     console.print(f"{database_name(application, environment)}: {world.run_records.url(run)}", soft_wrap=True)
-    raise typer.Exit(_watch(world, run))
+    code, key = _watch(world, run), key_of(run)
+    # what this run itself has put aside; a dry run and a removal put nothing aside
+    if code == 0 and key in world.restorations.find(application, environment).kept:
+        console.print(
+            f'What was live is kept. The way back: slipway restore undo {application} {key} --reason "..." '
+            f"--environment {environment}",
+            soft_wrap=True,
+        )
+    raise typer.Exit(code)
 
 
 def _watch(world: World, run: str) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from blocks.expirables_listed import remove_listed
 from domain.ports_cleanup import Expirable, Removed
 
 
@@ -31,19 +32,7 @@ class FileExpirables:
         return sorted(found, key=lambda one: (one.at, one.key))
 
     def remove(self, keys: Sequence[str]) -> Removed:
-        known = {one.key: one for one in self.read()}
-        count = size_bytes = 0
-        failed: list[tuple[str, str]] = []
-        for key in keys:
-            one = known.get(key)  # what is not listed is gone, or was never ours to remove
-            if one is None:
-                continue
-            problem = one.protected or self._remove(self._folder / key)
-            if problem:
-                failed.append((key, problem))
-            else:
-                count, size_bytes = count + 1, size_bytes + one.size_bytes
-        return Removed(count, size_bytes, tuple(failed))
+        return remove_listed(self.read(), keys, lambda key: self._remove(self._folder / key))
 
     def _look_at(self, path: Path) -> Expirable | None:
         try:

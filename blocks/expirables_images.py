@@ -7,6 +7,7 @@ uses or somebody tagged, by registry and engine. An image that the ledger does n
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
+from blocks.expirables_listed import remove_listed
 from domain.errors import ConfigError
 from domain.ports import Images
 from domain.ports_cleanup import Expirable, Removed
@@ -46,19 +47,7 @@ class ImageExpirables:
         return sorted(found, key=lambda one: (one.at, one.key))
 
     def remove(self, keys: Sequence[str]) -> Removed:
-        known = {one.key: one for one in self.read()}
-        count = size_bytes = 0
-        failed: list[tuple[str, str]] = []
-        for key in keys:
-            one = known.get(key)
-            if one is None:
-                continue
-            reason = one.protected or self._remove(key)
-            if reason:
-                failed.append((key, reason))
-            else:
-                count, size_bytes = count + 1, size_bytes + one.size_bytes
-        return Removed(count, size_bytes, tuple(failed))
+        return remove_listed(self.read(), keys, self._remove)
 
     def _remove(self, key: str) -> str:
         """Remove one, unless it came into use since; says why it stays."""

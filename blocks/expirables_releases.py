@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from blocks.expirables_listed import remove_listed
 from domain.ports_cleanup import Expirable, Removed
 
 _RELEASE = re.compile(r"^\.?([0-9a-f]{64})(\..*)?$")
@@ -45,19 +46,7 @@ class InstalledExpirables:
         return found
 
     def remove(self, keys: Sequence[str]) -> Removed:
-        known = {one.key: one for one in self.read()}
-        count = size_bytes = 0
-        failed: list[tuple[str, str]] = []
-        for key in keys:
-            one = known.get(key)
-            if one is None:
-                continue
-            reason = one.protected or self._remove(key)
-            if reason:
-                failed.append((key, reason))
-            else:
-                count, size_bytes = count + 1, size_bytes + one.size_bytes
-        return Removed(count, size_bytes, tuple(failed))
+        return remove_listed(self.read(), keys, self._remove)
 
     def _remove(self, digest: str) -> str:
         """Remove records first: from then on the release is not there, whatever is left of it; says why it stays."""

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC
 from typing import Any
 
+from blocks.expirables_listed import remove_listed
 from domain.errors import ConfigError, TransientError
 from domain.ports_cleanup import Expirable, Removed
 
@@ -98,20 +99,12 @@ class ObjectExpirables:
             yield from page.get("Contents", [])
 
     def remove(self, keys: Sequence[str]) -> Removed:
-        count = size_bytes = 0
-        failed: list[tuple[str, str]] = []
-        known = {one.key: one for one in self.read()}
-        for key in keys:
-            one = known.get(key)
-            if one is None:
-                continue
-            if one.protected:
-                failed.append((key, one.protected))
-                continue
-            with _our_errors("remove an object"):
-                self._client().delete_object(Bucket=self._bucket, Key=key)
-            count, size_bytes = count + 1, size_bytes + one.size_bytes
-        return Removed(count, size_bytes, tuple(failed))
+        return remove_listed(self.read(), keys, self._remove)
+
+    def _remove(self, key: str) -> str:
+        with _our_errors("remove an object"):
+            self._client().delete_object(Bucket=self._bucket, Key=key)
+        return ""
 
 
 @contextmanager

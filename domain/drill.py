@@ -5,7 +5,7 @@ fails, or is unavailable. One failed check fails the drill; a needed check that 
 what was not looked at is not proven. Called by `restore_drill`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -417,13 +417,13 @@ def fill_steps(checks: Sequence[Check]) -> tuple[Check, ...]:
     return tuple(sorted([*checks, *missing], key=lambda check: STEPS.index(check.step)))
 
 
-def step_outcome(checks: Sequence[Check], step: str) -> Outcome:
-    """The worst of a step's checks; passed only where one passed and no needed one is missing."""
+def step_outcome(checks: Sequence[Check], step: str, *, optional: Collection[str] = OPTIONAL) -> Outcome:
+    """The worst of a step's checks; passed only where one passed and none is missing but `optional` ones."""
     own = [check for check in checks if check.step == step]
     if any(check.outcome is Outcome.FAIL for check in own):
         return Outcome.FAIL
     lacking = [check for check in own if check.outcome is Outcome.UNAVAILABLE]
-    if any(check.is_needed for check in lacking) or len(lacking) == len(own):
+    if any(check.base_name not in optional for check in lacking) or len(lacking) == len(own):
         return Outcome.UNAVAILABLE
     return Outcome.PASS
 

@@ -5,14 +5,14 @@ charts. Published by `restore_drill` as one artifact; held by a golden test.
 """
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
 import numpy as np
 
 from domain.catalogue import Language, say
 from domain.chart import Labels, draw
-from domain.drill import STEPS, Check, Drill, Outcome, say_bytes, say_seconds, step_outcome
+from domain.drill import OPTIONAL, STEPS, Check, Drill, Outcome, say_bytes, say_seconds, step_outcome
 from domain.verdict import Verdict
 
 BYTES_MAX = 200_000
@@ -40,7 +40,7 @@ def explain_drill(
         f"# {say('drill.heading', language=language, verdict=name_verdict(drill.verdict, language=language))}",
         f"**{summarise(drill, language=language)}**",
         _facts(drill, digest, language),
-        _steps(drill, language),
+        render_steps(drill.checks, STEPS, names="drill.step_", language=language),
         _figures(drill, language),
         _findings(drill, language),
         _trends(drill, trend, lost, language),
@@ -80,17 +80,24 @@ def _facts(drill: Drill, digest: str, language: Language) -> str:
     return say("drill.facts", language=language, **values, digest=f"`{digest[:12] or '–'}`")
 
 
-def _steps(drill: Drill, language: Language) -> str:
+def render_steps(
+    checks: Sequence[Check],
+    steps: Sequence[str],
+    *,
+    names: str,
+    language: Language,
+    optional: Collection[str] = OPTIONAL,
+) -> str:
+    """A row for each step, with what its checks found. `names` stands before a step's own name in the catalogue."""
     lines = [f"| {say('drill.columns', language=language)} |", "| --- | --- | --- | --- | --- |"]
-    for number, step in enumerate(STEPS, start=1):
-        own = [check for check in drill.checks if check.step == step]
+    for number, step in enumerate(steps, start=1):
+        own = [check for check in checks if check.step == step]
         # what did not pass comes first: it is what a person looks for
         own.sort(key=lambda check: check.outcome is Outcome.PASS)
-        outcome = say(f"drill.outcome_{step_outcome(drill.checks, step)}", language=language)
+        outcome = say(f"drill.outcome_{step_outcome(own, step, optional=optional)}", language=language)
         words = "<br>".join(_cell(check, language) for check in own)
         seconds = sum(check.seconds for check in own)
-        name = say(f"drill.step_{step}", language=language)
-        lines.append(f"| {number} | {name} | {outcome} | {words} | {seconds:.1f} |")
+        lines.append(f"| {number} | {say(names + step, language=language)} | {outcome} | {words} | {seconds:.1f} |")
     return "\n".join(lines)
 
 

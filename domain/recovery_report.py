@@ -11,8 +11,8 @@ import numpy as np
 
 from domain.catalogue import Language, say
 from domain.chart import Labels, draw
-from domain.drill import Check, Outcome, say_seconds
-from domain.drill_report import explain_check, name_verdict
+from domain.drill import say_seconds
+from domain.drill_report import name_verdict, render_steps
 from domain.recovery_drill import OPTIONAL, STEPS, RecoveryDrill
 from domain.verdict import Verdict
 
@@ -35,7 +35,7 @@ def explain_recovery_drill(
         f"# {heading}",
         f"**{summarise(drill, language=language)}**",
         say("recovery_drill.facts", language=language, **facts),
-        _steps(drill, language),
+        render_steps(drill.checks, STEPS, names="recovery_drill.step_", language=language, optional=OPTIONAL),
         _figures(drill, language),
         _trend(drill, trend, language),
     ]
@@ -48,36 +48,6 @@ def summarise(drill: RecoveryDrill, *, language: Language) -> str:
         return say("recovery_drill.said_pass", language=language, point=drill.point)
     words = f"recovery_drill.said_{drill.verdict.lower()}"
     return say(words, language=language, checks=", ".join(drill.deciding))
-
-
-def _steps(drill: RecoveryDrill, language: Language) -> str:
-    lines = [f"| {say('drill.columns', language=language)} |", "| --- | --- | --- | --- | --- |"]
-    for number, step in enumerate(STEPS, start=1):
-        own = [check for check in drill.checks if check.step == step]
-        own.sort(key=lambda check: check.outcome is Outcome.PASS)
-        outcome = say(f"drill.outcome_{_outcome(own)}", language=language)
-        words = "<br>".join(_cell(check, language) for check in own)
-        seconds = sum(check.seconds for check in own)
-        name = say(f"recovery_drill.step_{step}", language=language)
-        lines.append(f"| {number} | {name} | {outcome} | {words} | {seconds:.1f} |")
-    return "\n".join(lines)
-
-
-def _outcome(own: Sequence[Check]) -> Outcome:
-    """The worst of a step's checks; passed only where one passed and no needed one is missing."""
-    if any(check.outcome is Outcome.FAIL for check in own):
-        return Outcome.FAIL
-    lacking = [check for check in own if check.outcome is Outcome.UNAVAILABLE]
-    if any(check.base_name not in OPTIONAL for check in lacking) or len(lacking) == len(own):
-        return Outcome.UNAVAILABLE
-    return Outcome.PASS
-
-
-def _cell(check: Check, language: Language) -> str:
-    words = explain_check(check, language=language)
-    if check.outcome is Outcome.PASS:
-        return words
-    return f"`{check.name}` {say(f'drill.outcome_{check.outcome}', language=language)}: {words}"
 
 
 def _figures(drill: RecoveryDrill, language: Language) -> str:

@@ -11,14 +11,16 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from fixtures_door import free_port
+from free_ports import free_ports
 
 from blocks.backup_bucket import EXPIRER, READER, WRITER, ensure_backup_bucket
 from blocks.bucket import Account, ensure_bucket, ensure_locked_bucket
 from blocks.installation import Installation, Users, write_private
 from blocks.seaweed import KEY_VARIABLE, Identity, ensure_configuration, server_flags, write_identities
+from domain.errors import TransientError
 
 KEPT_DAYS = 400
+ATTEMPTS_MAX = 3
 
 
 @pytest.fixture(scope="session")
@@ -31,14 +33,37 @@ def s3(open_tmp_root: Path) -> Generator[Installation]:
 
 def serve(folder: Path) -> Generator[Installation]:
     """One with the bucket `releases`, and `anchors` under lock; everything of it is gone afterwards."""
-    state = folder / "s3"
+    for attempt in range(1, ATTEMPTS_MAX + 1):
+        installation, weed = _start(folder / f"s3-{attempt}")
+        try:
+            admin = s3_admin(installation)
+            try:
+                ensure_bucket(admin, "releases", limit_s=60)
+            except TransientError:
+                # a port that was free a moment ago may be somebody's by now: others
+                if attempt == ATTEMPTS_MAX:
+                    raise
+                continue
+            ensure_bucket(admin, "archives")
+            ensure_locked_bucket(admin, "anchors", retention_days=KEPT_DAYS)
+            ensure_locked_bucket(admin, "anchors", retention_days=KEPT_DAYS)  # a second `up` changes nothing
+            ensure_backup_bucket(admin, lock_days=1)
+            yield installation
+            return
+        finally:
+            weed.kill()
+            weed.wait()
+            shutil.rmtree(installation.state, ignore_errors=True)
+
+
+def _start(state: Path) -> tuple[Installation, subprocess.Popen[bytes]]:
     (state / "data").mkdir(parents=True)
     names = [f"{part}{kind}" for part in ("s3", "s3-master", "s3-volume", "s3-filer") for kind in ("", "-grpc")]
     names.append("s3-tls")
     installation = Installation(
         state=state,
         sockets=state,
-        ports={name: free_port() for name in names},
+        ports=dict(zip(names, free_ports(len(names)), strict=True)),
         users=Users(),
         python=Path(sys.executable),
         postgres_bin=state,
@@ -60,18 +85,7 @@ def serve(folder: Path) -> Generator[Installation]:
             cwd=state,
             env={**os.environ, KEY_VARIABLE: keys["s3_encryption_key"]},
         )
-    try:
-        admin = s3_admin(installation)
-        ensure_bucket(admin, "releases", limit_s=90)
-        ensure_bucket(admin, "archives")
-        ensure_locked_bucket(admin, "anchors", retention_days=KEPT_DAYS)
-        ensure_locked_bucket(admin, "anchors", retention_days=KEPT_DAYS)  # a second `up` changes nothing
-        ensure_backup_bucket(admin, lock_days=1)
-        yield installation
-    finally:
-        weed.kill()
-        weed.wait()
-        shutil.rmtree(state, ignore_errors=True)
+    return installation, weed
 
 
 ALLOWED = {

@@ -86,7 +86,7 @@ class DrillWorld(MemoryWorld):
     files: dict[str, str] = field(default_factory=dict[str, str])
 
     def target(self, environment: str, site: str) -> Any:
-        return ReleaseFiles(self.files)
+        return ReleaseFiles(self.files) if self.files else super().target(environment, site)
 
     def backup_engine(self, purpose: Purpose) -> Any:
         return self.open_engine(purpose)

@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -80,8 +81,17 @@ def test_a_rollback_in_which_any_part_is_killed_ends_whole(pair: Pair, boundarie
 def test_a_rollout_in_which_a_part_that_holds_it_is_killed_ends_whole(
     pair: Pair, boundaries: dict[str, list[Boundary]]
 ) -> None:
-    for part, boundary in turn(parts_of(pair.journey) if ALL else HOLD_A_ROLLOUT, boundaries["cd"]):
+    real = those_of_a_real_run(pair.journey, boundaries["cd"])
+    for part, boundary in turn(parts_of(pair.journey) if ALL else HOLD_A_ROLLOUT, real):
         run_and_kill(pair, "cd", part, boundary)
+
+
+def those_of_a_real_run(journey: Journey, planned: list[Boundary]) -> list[Boundary]:
+    """Leave out what the newest whole rollout here did not come to: in memory an application proves more."""
+    done = journey.entries("rollout.completed", environment="production")[0]
+    entries = journey.world.ledger.entries(application=NAME, environment="production", run=done.event.run)
+    seen = Counter((one.event.kind, one.event.site) for one in entries)
+    return [one for one in planned if one.occurrence < seen[(one.kind, one.site)]]
 
 
 def turn(
